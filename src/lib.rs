@@ -1,0 +1,22 @@
+//! Activates audiences to Amazon Kinesis Data Streams.
+//!
+//! ```text
+//! producer --NDJSON--> hub.ingest --> hub.merge --> change log ---+
+//!                      (accept)     (what changed)  (durable)     |
+//!                                                                 v
+//! a file of changes -------------------------------------------> feed
+//!                                                                 |   one worker per dataflow
+//!                                                                 v
+//!            trigger --> projection --> sender --> Kinesis   (PutRecords)
+//!         (does it     (the record)   (order, batch,   |
+//!          count?)                     retry, pace)    v
+//!                                     dead letters <--- acknowledged --> checkpoint --> progress --> status
+//! ```
+//!
+//! The modules, in reading order: [`api`] is what users write. [`profile`] merges updates into profiles and says what
+//! changed; [`export`] decides which changes count and makes the record. [`kinesis`] delivers records.
+
+pub mod api;
+pub mod export;
+pub mod kinesis;
+pub mod profile;
