@@ -1,0 +1,399 @@
+//! Pure decisions: the record of a change (`semantics 4`), and the two entrances to the export stage: a live change, and a
+//! profile as it is (backfill, resync, a dead letter sent again).
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use jiter::Peek;
+
+use super::mapping::{Mapping, Node, Scope};
+use super::partition_key::{partition_key, sha256_hex};
+use super::trigger::{self, Triggers};
+use crate::profile::change::{Change, ChangeError, Changed};
+use crate::profile::entity::{self, Membership, Memberships, Status};
+use crate::profile::json::{self, Slicer};
+use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP, time};
+
+/// What becomes of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Projected {
+    /// It triggers nothing.
+    Nothing,
+    /// It triggers, but the profile lacks a required attribute (`semantics 4.10`).
+    Excluded,
+    /// It is exported.
+    Export(Export),
+}
+
+/// One export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// 1 to 256 characters.
+    pub partition_key: String,
+    /// Why it is exported.
+    pub triggers: Triggers,
+    /// One JSON object in UTF-8, no trailing newline.
+    pub record: Vec<u8>,
+    /// The exits that it tells, which a dead letter must not lose: namespace and audience id.
+    pub exits: Vec<(String, String)>,
+}
+
+/// What `_activation` says beyond the change: which run it belongs to, and when it is exported.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// The backfill or resync run; empty for a live change.
+    pub run: &'a str,
+    /// Now.
+    pub exported_at: Timestamp,
+}
+
+/// A live change (`semantics 3`, `4`).
+pub fn live(mapping: &Mapping, change: &Change<'_>, exported_at: Timestamp) -> Result<Projected, ChangeError> {
+    let candidates = trigger::candidates(mapping, change);
+    if candidates.is_empty() {
+        return Ok(Projected::Nothing);
+    }
+    let mut view = View::read(mapping, change.profile)?;
+    let triggers = if change.deleted {
+        view.exit_all(mapping, &change.merge_policy_id);
+        candidates
+    } else {
+        trigger::confirm(candidates, mapping, change, &view.memberships)
+    };
+    if triggers.is_empty() {
+        return Ok(Projected::Nothing);
+    }
+    Ok(view.project(mapping, change, triggers, &Stamp { run: "", exported_at }))
+}
+
+/// A profile as it is, told because it is `realized` in one of the audiences that `asked` names, or, in a resync, has any
+/// membership in one (`semantics 5.1`, `5.6`). `also_exited` are exits that an earlier record failed to tell and that still
+/// hold where the profile is not realized again.
+pub fn state(
+    mapping: &Mapping,
+    profile: &State<'_>,
+    also_exited: &[(String, String)],
+    stamp: &Stamp<'_>,
+) -> Result<Projected, ChangeError> {
+    let change = Change {
+        profile_id: Cow::Borrowed(profile.profile_id),
+        merge_policy_id: Cow::Borrowed(profile.merge_policy_id),
+        version: profile.version,
+        time: profile.time,
+        changed: Changed::default(),
+        profile: profile.entity,
+        deleted: false,
+    };
+    let mut view = View::read(mapping, profile.entity)?;
+    view.also_exit(also_exited, profile.time);
+    Ok(view.project(mapping, &change, Triggers::BACKFILL, stamp))
+}
+
+/// A profile as the hub holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// Whose.
+    pub profile_id: &'a str,
+    /// Which view of it.
+    pub merge_policy_id: &'a str,
+    /// The version of its last change.
+    pub version: u64,
+    /// The receipt of its last change.
+    pub time: Timestamp,
+    /// The entity as JSON text.
+    pub entity: &'a str,
+}
+
+/// The parts of a profile that records are made of, as slices.
+struct View<'a> {
+    values: Vec<Option<Cow<'a, str>>>,
+    memberships: Memberships<'a>,
+    identities: Vec<(Cow<'a, str>, Vec<&'a str>)>,
+}
+
+impl<'a> View<'a> {
+    fn read(mapping: &Mapping, profile: &'a str) -> Result<Self, ChangeError> {
+        let mut view = Self {
+            values: vec![None; mapping.spec().attributes.len()],
+            memberships: Memberships::default(),
+            identities: Vec::new(),
+        };
+        let mut slicer = Slicer::new(profile);
+        let mut key = slicer.first_key()?;
+        while let Some(name) = key {
+            match name.as_ref() {
+                SEGMENT_MEMBERSHIP => view.memberships = entity::parse_memberships(&mut slicer)?,
+                IDENTITY_MAP => view.identities = read_identities(&mut slicer)?,
+                _ => match mapping.tree.child(&name) {
+                    Some(node) => read_mapped(node, &mut slicer, &mut view.values)?,
+                    None => {
+                        slicer.raw()?;
+                    }
+                },
+            }
+            key = slicer.next_key()?;
+        }
+        Ok(view)
+    }
+
+    fn exit_all(&mut self, mapping: &Mapping, merge_policy_id: &str) {
+        for (namespace, audiences) in &mut self.memberships {
+            audiences.retain(|id, membership| {
+                membership.status = Status::Exited;
+                mapping.audience(merge_policy_id, namespace, id).is_some()
+            });
+        }
+    }
+
+    fn also_exit(&mut self, exits: &[(String, String)], at: Timestamp) {
+        for (namespace, id) in exits {
+            let audiences = self.memberships.entry(Cow::Owned(namespace.clone())).or_default();
+            audiences.entry(Cow::Owned(id.clone())).or_insert(Membership {
+                status: Status::Exited,
+                last_qualification: time::whole_seconds(at),
+                exited_at: None,
+            });
+        }
+    }
+
+    fn project(self, mapping: &Mapping, change: &Change<'_>, triggers: Triggers, stamp: &Stamp<'_>) -> Projected {
+        let exits = self.told_exits(mapping, change, triggers);
+        let lacks = mapping.required.iter().any(|index| !matches!(self.values.get(*index), Some(Some(_))));
+        if lacks && exits.is_empty() {
+            return Projected::Excluded;
+        }
+        let mut record = Vec::with_capacity(512);
+        record.push(b'{');
+        write_mapped(&mapping.tree, &self.values, &mut record);
+        self.write_memberships(mapping, change, &mut record);
+        self.write_identities(&mut record);
+        if mapping.spec().metadata {
+            write_metadata(mapping, change, triggers, stamp, &mut record);
+        }
+        record.push(b'}');
+        Projected::Export(Export { partition_key: self.partition_key(mapping, change), triggers, record, exits })
+    }
+
+    /// The exits that this record is about: those of the change, or, for a profile as it is, all that it tells.
+    fn told_exits(&self, mapping: &Mapping, change: &Change<'_>, triggers: Triggers) -> Vec<(String, String)> {
+        let mapped = |namespace: &str, id: &str| mapping.audience(&change.merge_policy_id, namespace, id).is_some();
+        if triggers.contains(Triggers::BACKFILL) {
+            return self
+                .memberships
+                .iter()
+                .flat_map(|(namespace, audiences)| audiences.iter().map(move |(id, m)| (namespace, id, m)))
+                .filter(|(namespace, id, m)| m.status == Status::Exited && mapped(namespace, id))
+                .map(|(namespace, id, _)| (namespace.to_string(), id.to_string()))
+                .collect();
+        }
+        change
+            .changed
+            .audiences
+            .iter()
+            .filter(|audience| audience.to == Status::Exited && mapped(&audience.namespace, &audience.id))
+            .map(|audience| (audience.namespace.to_string(), audience.id.to_string()))
+            .collect()
+    }
+
+    /// `semantics 4.4` to `4.6`.
+    fn write_memberships(&self, mapping: &Mapping, change: &Change<'_>, out: &mut Vec<u8>) {
+        begin_member(out, b"\"segmentMembership\":{");
+        for (namespace, audiences) in &self.memberships {
+            let mark = out.len();
+            if out.last() != Some(&b'{') {
+                out.push(b',');
+            }
+            json::write_string(out, namespace);
+            out.extend_from_slice(b":{");
+            let empty = out.len();
+            for (id, membership) in audiences {
+                let mapped = mapping.audience(&change.merge_policy_id, namespace, id);
+                let goes_along = match membership.status {
+                    Status::Realized => mapped.is_some() || mapping.spec().scope == Scope::SameMergePolicy,
+                    Status::Exited => {
+                        mapped.is_some()
+                            && !membership.exited_at.is_some_and(|exited| time::forgotten(exited, change.time))
+                    }
+                };
+                if !goes_along {
+                    continue;
+                }
+                if out.len() > empty {
+                    out.push(b',');
+                }
+                json::write_string(out, id);
+                out.extend_from_slice(b":{\"lastQualificationTime\":");
+                time::write(out, membership.last_qualification);
+                out.extend_from_slice(b",\"status\":\"");
+                out.extend_from_slice(membership.status.as_str().as_bytes());
+                out.push(b'"');
+                if let Some(audience) = mapped {
+                    out.extend_from_slice(&audience.suffix);
+                }
+                out.push(b'}');
+            }
+            if out.len() == empty {
+                out.truncate(mark);
+            } else {
+                out.push(b'}');
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// `semantics 4.7`.
+    fn write_identities(&self, out: &mut Vec<u8>) {
+        begin_member(out, b"\"identityMap\":{");
+        for (position, (namespace, ids)) in self.identities.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            json::write_string(out, namespace);
+            out.extend_from_slice(b":[");
+            for (position, id) in ids.iter().enumerate() {
+                out.extend_from_slice(if position > 0 { b",{\"id\":" } else { b"{\"id\":" });
+                out.extend_from_slice(id.as_bytes());
+                out.push(b'}');
+            }
+            out.push(b']');
+        }
+        out.push(b'}');
+    }
+
+    /// `semantics 4.9`.
+    fn partition_key(&self, mapping: &Mapping, change: &Change<'_>) -> String {
+        let first_identity = mapping.spec().partition_key_namespace.as_ref().and_then(|wanted| {
+            let (_, ids) = self.identities.iter().find(|(namespace, _)| namespace == wanted)?;
+            json::string_value(ids.first()?)
+        });
+        partition_key(first_identity.as_deref().unwrap_or(&change.profile_id))
+    }
+}
+
+/// Reads the value at a node of the mapped tree, or those below it.
+fn read_mapped<'a>(
+    node: &Node,
+    slicer: &mut Slicer<'a>,
+    values: &mut [Option<Cow<'a, str>>],
+) -> Result<(), ChangeError> {
+    if let Some(index) = node.leaf {
+        let raw = slicer.compact(crate::profile::MAX_DEPTH)?;
+        if let Some(value) = values.get_mut(index) {
+            *value = (raw != "null").then_some(raw);
+        }
+        return Ok(());
+    }
+    if slicer.peek()? != Peek::Object {
+        slicer.raw()?;
+        return Ok(());
+    }
+    let mut key = slicer.first_key()?;
+    while let Some(name) = key {
+        match node.child(&name) {
+            Some(child) => read_mapped(child, slicer, values)?,
+            None => {
+                slicer.raw()?;
+            }
+        }
+        key = slicer.next_key()?;
+    }
+    Ok(())
+}
+
+/// `semantics 4.1`, `4.2`: nested at their paths, in the order of the mapping; no empty parent.
+fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>) {
+    for (_, key, child) in &node.children {
+        let mark = out.len();
+        if out.last() != Some(&b'{') {
+            out.push(b',');
+        }
+        out.extend_from_slice(key);
+        match child.leaf {
+            Some(index) => match values.get(index) {
+                Some(Some(value)) => out.extend_from_slice(value.as_bytes()),
+                _ => out.truncate(mark),
+            },
+            None => {
+                out.push(b'{');
+                let empty = out.len();
+                write_mapped(child, values, out);
+                if out.len() == empty {
+                    out.truncate(mark);
+                } else {
+                    out.push(b'}');
+                }
+            }
+        }
+    }
+}
+
+/// The identities by namespace, ids as raw JSON strings. Of a repeated id the first counts.
+fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<(Cow<'a, str>, Vec<&'a str>)>, ChangeError> {
+    let mut namespaces = Vec::new();
+    let peek = slicer.peek()?;
+    slicer.expect(peek, Peek::Object, IDENTITY_MAP)?;
+    let mut key = slicer.first_key()?;
+    while let Some(namespace) = key {
+        let peek = slicer.peek()?;
+        slicer.expect(peek, Peek::Array, IDENTITY_MAP)?;
+        let mut ids = Vec::new();
+        let mut more = slicer.first_element()?;
+        while more {
+            let peek = slicer.peek()?;
+            slicer.expect(peek, Peek::Object, "an identity")?;
+            let mut member = slicer.first_key()?;
+            while let Some(name) = member {
+                let raw = slicer.raw()?;
+                if name == "id" && raw.starts_with('"') {
+                    ids.push(raw);
+                }
+                member = slicer.next_key()?;
+            }
+            more = slicer.next_element()?;
+        }
+        if !ids.is_empty() {
+            namespaces.push((entity::lower_case(namespace), ids));
+        }
+        key = slicer.next_key()?;
+    }
+    Ok(namespaces)
+}
+
+fn begin_member(out: &mut Vec<u8>, opening: &[u8]) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.extend_from_slice(opening);
+}
+
+/// `_activation`, the last member of the record.
+fn write_metadata(mapping: &Mapping, change: &Change<'_>, triggers: Triggers, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+    let parts = [
+        mapping.spec().activation.as_str(),
+        &change.merge_policy_id,
+        &change.profile_id,
+        &change.version.to_string(),
+        stamp.run,
+    ];
+    // Each part with its length, so that no two lists of parts make one text.
+    let identity: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    begin_member(out, b"\"_activation\":{\"exportId\":\"");
+    out.extend_from_slice(sha256_hex(identity.as_bytes(), 16).as_bytes());
+    out.extend_from_slice(b"\",\"activation\":");
+    json::write_string(out, &mapping.spec().activation);
+    out.extend_from_slice(b",\"profileId\":");
+    json::write_string(out, &change.profile_id);
+    out.extend_from_slice(b",\"mergePolicyId\":");
+    json::write_string(out, &change.merge_policy_id);
+    out.extend_from_slice(format!(",\"version\":{},\"triggers\":[", change.version).as_bytes());
+    for (position, name) in triggers.names().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        json::write_string(out, name);
+    }
+    let backfill = triggers.contains(Triggers::BACKFILL);
+    out.extend_from_slice(format!("],\"backfill\":{backfill},\"exportedAt\":").as_bytes());
+    time::write(out, time::whole_micros(stamp.exported_at));
+    out.push(b'}');
+}

@@ -1,0 +1,248 @@
+//! Types: a change, the public contract between the profile stage and the export stage.
+//!
+//! One JSON object a change; its JSON Schema is published as `docs/change.schema.json`. Written by the hub, read by every
+//! feed. Reading opens only what a decision needs: the profile stays a slice.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use jiter::Peek;
+
+use super::entity::Status;
+use super::json::{self, JsonError, Slicer};
+use super::time;
+
+/// What one update did to one profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// Whose.
+    pub profile_id: Cow<'a, str>,
+    /// Which view of the profile.
+    pub merge_policy_id: Cow<'a, str>,
+    /// The change's position in its log: it only grows, and outlives a delete.
+    pub version: u64,
+    /// The hub's receipt; never falls.
+    pub time: Timestamp,
+    /// What was written and what differs.
+    pub changed: Changed<'a>,
+    /// The entity after the update as JSON text; for a delete, the one before it.
+    pub profile: &'a str,
+    /// Whether the profile is gone.
+    pub deleted: bool,
+}
+
+/// What an update wrote and changed (`semantics 2`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed<'a> {
+    /// The paths that were written, escaped. One that is longer than any that can be mapped stands for all below it.
+    pub attributes: Vec<Cow<'a, str>>,
+    /// Whether the set of identities is another.
+    pub identities: bool,
+    /// The memberships that changed.
+    pub audiences: Vec<AudienceChange<'a>>,
+    /// The leaf paths whose value is another, escaped.
+    pub differing: Vec<Cow<'a, str>>,
+}
+
+/// A membership that changed (`semantics 2.3`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudienceChange<'a> {
+    /// The audience's namespace.
+    pub namespace: Cow<'a, str>,
+    /// The audience's id.
+    pub id: Cow<'a, str>,
+    /// What it was; `None` where there was none.
+    pub from: Option<Status>,
+    /// What it is.
+    pub to: Status,
+}
+
+/// Why a text is no change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Not JSON, or of a wrong shape.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A member that must be there is not, or can't be read.
+    #[error("{0} is missing or can't be read: see docs/change.schema.json")]
+    Member(&'static str),
+}
+
+impl Change<'_> {
+    /// Appends the change as one line of JSON, without a newline.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"profileId\":");
+        json::write_string(out, &self.profile_id);
+        out.extend_from_slice(b",\"mergePolicyId\":");
+        json::write_string(out, &self.merge_policy_id);
+        out.extend_from_slice(b",\"version\":");
+        out.extend_from_slice(self.version.to_string().as_bytes());
+        out.extend_from_slice(b",\"time\":");
+        time::write(out, self.time);
+        out.extend_from_slice(b",\"changed\":{\"attributes\":");
+        write_strings(out, &self.changed.attributes);
+        out.extend_from_slice(b",\"identities\":");
+        out.extend_from_slice(if self.changed.identities { b"true" } else { b"false" });
+        out.extend_from_slice(b",\"audiences\":[");
+        for (position, change) in self.changed.audiences.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"namespace\":");
+            json::write_string(out, &change.namespace);
+            out.extend_from_slice(b",\"id\":");
+            json::write_string(out, &change.id);
+            out.extend_from_slice(b",\"from\":");
+            match change.from {
+                Some(from) => json::write_string(out, from.as_str()),
+                None => out.extend_from_slice(b"null"),
+            }
+            out.extend_from_slice(b",\"to\":");
+            json::write_string(out, change.to.as_str());
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"],\"differing\":");
+        write_strings(out, &self.changed.differing);
+        out.extend_from_slice(b"},\"profile\":");
+        out.extend_from_slice(self.profile.as_bytes());
+        out.extend_from_slice(b",\"deleted\":");
+        out.extend_from_slice(if self.deleted { b"true}" } else { b"false}" });
+    }
+}
+
+impl<'a> Change<'a> {
+    /// Reads a change.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ChangeError> {
+        let mut slicer = Slicer::new(json::text(bytes)?);
+        let (mut profile_id, mut merge_policy_id, mut version, mut receipt) = (None, None, None, None);
+        let (mut changed, mut profile, mut deleted) = (None, None, false);
+        let peek = slicer.peek()?;
+        slicer.expect(peek, Peek::Object, "the change")?;
+        let mut key = slicer.first_key()?;
+        while let Some(name) = key {
+            if name == "changed" {
+                changed = Some(parse_changed(&mut slicer)?);
+            } else {
+                let raw = slicer.raw()?;
+                match name.as_ref() {
+                    "profileId" => profile_id = json::string_value(raw).filter(|id| !id.is_empty()),
+                    "mergePolicyId" => merge_policy_id = json::string_value(raw),
+                    "version" => version = raw.parse().ok(),
+                    "time" => receipt = json::string_value(raw).and_then(|text| time::parse(&text)),
+                    "profile" => profile = Some(raw).filter(|raw| raw.starts_with('{')),
+                    "deleted" => deleted = raw == "true",
+                    _ => {}
+                }
+            }
+            key = slicer.next_key()?;
+        }
+        slicer.finish()?;
+        Ok(Self {
+            profile_id: profile_id.ok_or(ChangeError::Member("profileId"))?,
+            merge_policy_id: merge_policy_id.ok_or(ChangeError::Member("mergePolicyId"))?,
+            version: version.ok_or(ChangeError::Member("version"))?,
+            time: receipt.ok_or(ChangeError::Member("time"))?,
+            changed: changed.ok_or(ChangeError::Member("changed"))?,
+            profile: profile.ok_or(ChangeError::Member("profile"))?,
+            deleted,
+        })
+    }
+}
+
+fn parse_changed<'a>(slicer: &mut Slicer<'a>) -> Result<Changed<'a>, ChangeError> {
+    let mut changed = Changed::default();
+    let peek = slicer.peek()?;
+    slicer.expect(peek, Peek::Object, "changed")?;
+    let mut key = slicer.first_key()?;
+    while let Some(name) = key {
+        match name.as_ref() {
+            "attributes" => changed.attributes = parse_strings(slicer, "changed.attributes")?,
+            "differing" => changed.differing = parse_strings(slicer, "changed.differing")?,
+            "audiences" => changed.audiences = parse_audiences(slicer)?,
+            "identities" => changed.identities = slicer.raw()? == "true",
+            _ => {
+                slicer.raw()?;
+            }
+        }
+        key = slicer.next_key()?;
+    }
+    Ok(changed)
+}
+
+fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec<Cow<'a, str>>, ChangeError> {
+    let peek = slicer.peek()?;
+    slicer.expect(peek, Peek::Array, place)?;
+    let mut strings = Vec::new();
+    let mut more = slicer.first_element()?;
+    while more {
+        strings.push(json::string_value(slicer.raw()?).ok_or(ChangeError::Member(place))?);
+        more = slicer.next_element()?;
+    }
+    Ok(strings)
+}
+
+fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>>, ChangeError> {
+    let peek = slicer.peek()?;
+    slicer.expect(peek, Peek::Array, "changed.audiences")?;
+    let mut audiences = Vec::new();
+    let mut more = slicer.first_element()?;
+    while more {
+        let peek = slicer.peek()?;
+        slicer.expect(peek, Peek::Object, "changed.audiences[]")?;
+        let (mut namespace, mut id, mut from, mut to) = (None, None, None, None);
+        let mut key = slicer.first_key()?;
+        while let Some(name) = key {
+            let value = json::string_value(slicer.raw()?);
+            match name.as_ref() {
+                "namespace" => namespace = value,
+                "id" => id = value,
+                "from" => from = value.and_then(|text| Status::parse(&text)),
+                "to" => to = value.and_then(|text| Status::parse(&text)),
+                _ => {}
+            }
+            key = slicer.next_key()?;
+        }
+        audiences.push(AudienceChange {
+            namespace: namespace.ok_or(ChangeError::Member("changed.audiences[].namespace"))?,
+            id: id.ok_or(ChangeError::Member("changed.audiences[].id"))?,
+            from,
+            to: to.ok_or(ChangeError::Member("changed.audiences[].to"))?,
+        });
+        more = slicer.next_element()?;
+    }
+    Ok(audiences)
+}
+
+fn write_strings(out: &mut Vec<u8>, strings: &[Cow<'_, str>]) {
+    out.push(b'[');
+    for (position, text) in strings.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        json::write_string(out, text);
+    }
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_contract_of_the_design_reads_and_writes_back() {
+        let text = r#"{"profileId":"p-1","mergePolicyId":"default","version":42,"time":"2026-01-02T03:04:05Z","changed":{"attributes":["person.name.firstName"],"identities":true,"audiences":[{"namespace":"ups","id":"a1","from":null,"to":"realized"}],"differing":["person.name.firstName"]},"profile":{"person":{"name":{"firstName":"Ada"}}},"deleted":false}"#;
+        let change = Change::parse(text.as_bytes()).unwrap();
+        assert_eq!((change.version, change.changed.identities, change.deleted), (42, true, false));
+        let mut out = Vec::new();
+        change.write(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
+
+    #[test]
+    fn a_change_without_a_member_says_which() {
+        let error =
+            Change::parse(br#"{"profileId":"p","mergePolicyId":"default","time":"2026-01-02T03:04:05Z"}"#).unwrap_err();
+        assert_eq!(error, ChangeError::Member("version"));
+    }
+}

@@ -1,0 +1,365 @@
+//! Types: JSON as raw slices. Objects are opened, everything else stays the text that came in.
+//!
+//! A scalar or an array is never turned into a value of ours and back, so numbers keep their digits and text its
+//! characters (`semantics 4.3`). Parsing is one pass of `jiter`; it borrows from the input.
+
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
+use jiter::{Jiter, JiterError, Peek};
+
+use super::MAX_DEPTH;
+
+/// The members of a JSON object in the order in which they came; of a repeated name the last value counts.
+pub type Object<'a> = IndexMap<Cow<'a, str>, Node<'a>, foldhash::fast::RandomState>;
+
+/// A JSON value: an object, opened, or anything else as compact text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node<'a> {
+    /// An object, by members.
+    Object(Object<'a>),
+    /// A scalar or an array: valid JSON without insignificant white space.
+    Leaf(Cow<'a, str>),
+}
+
+impl Node<'_> {
+    /// Whether this is the JSON `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Leaf(text) if text == "null")
+    }
+}
+
+/// Why a text could not be read as JSON of the shape asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON.
+    #[error("not valid JSON: {what} at column {column}")]
+    Syntax {
+        /// What the parser missed.
+        what: String,
+        /// From 1, in bytes.
+        column: usize,
+    },
+    /// Not UTF-8.
+    #[error("not valid UTF-8 at column {column}")]
+    Encoding {
+        /// From 1, in bytes.
+        column: usize,
+    },
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// Another type than the one that belongs there.
+    #[error("{place} must be {expected}, but is {found}")]
+    WrongType {
+        /// The member, as a path.
+        place: String,
+        /// What belongs there, with its article.
+        expected: &'static str,
+        /// What stands there, with its article.
+        found: &'static str,
+    },
+}
+
+/// Reads bytes as UTF-8 text.
+pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(bytes).map_err(|error| JsonError::Encoding { column: error.valid_up_to() + 1 })
+}
+
+/// Reads one JSON object that fills the whole text.
+pub fn parse_object(text: &str) -> Result<Object<'_>, JsonError> {
+    let mut slicer = Slicer::new(text);
+    let peek = slicer.peek()?;
+    slicer.expect(peek, Peek::Object, "the line")?;
+    let object = slicer.object(1)?;
+    slicer.finish()?;
+    Ok(object)
+}
+
+/// The type of a raw value, with its article, for messages.
+pub fn type_name(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// The characters of a raw JSON string (quotes included), or `None` where it is not a string.
+pub fn string_value<'a>(raw: &'a str) -> Option<Cow<'a, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.as_bytes().contains(&b'\\') {
+        serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// Whether two leaves are the same value: the same text, or strings of the same characters.
+pub fn same_leaf(a: &str, b: &str) -> bool {
+    a == b || (a.starts_with('"') && string_value(a).is_some_and(|a| string_value(b).is_some_and(|b| a == b)))
+}
+
+/// Appends `text` as a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    let plain = !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+    if plain {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else if serde_json::to_writer(&mut *out, text).is_err() {
+        // A `Vec` takes every write; an empty string keeps the document whole all the same.
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+/// Appends a value.
+pub fn write_node(out: &mut Vec<u8>, node: &Node<'_>) {
+    match node {
+        Node::Leaf(text) => out.extend_from_slice(text.as_bytes()),
+        Node::Object(object) => {
+            out.push(b'{');
+            write_members(out, object);
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends the members of an object, without its braces.
+pub fn write_members(out: &mut Vec<u8>, object: &Object<'_>) {
+    for (position, (name, value)) in object.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write_string(out, name);
+        out.push(b':');
+        write_node(out, value);
+    }
+}
+
+/// The value without insignificant white space; `None` where it nests deeper than `levels`.
+fn compact(raw: &str, levels: usize) -> Option<Cow<'_, str>> {
+    let bytes = raw.as_bytes();
+    let (mut depth, mut in_string, mut spaces) = (0_usize, false, 0_usize);
+    let mut skip = false;
+    for &byte in bytes {
+        if skip {
+            skip = false;
+        } else if in_string {
+            skip = byte == b'\\';
+            in_string = byte != b'"';
+        } else {
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => {
+                    depth += 1;
+                    if depth > levels {
+                        return None;
+                    }
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b' ' | b'\t' | b'\r' | b'\n' => spaces += 1,
+                _ => {}
+            }
+        }
+    }
+    if spaces == 0 {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut out = String::with_capacity(raw.len() - spaces);
+    let (mut in_string, mut skip) = (false, false);
+    for character in raw.chars() {
+        if skip {
+            skip = false;
+        } else if in_string {
+            skip = character == '\\';
+            in_string = character != '"';
+        } else if character == '"' {
+            in_string = true;
+        } else if character.is_ascii_whitespace() {
+            continue;
+        }
+        out.push(character);
+    }
+    Some(Cow::Owned(out))
+}
+
+/// A cursor over one JSON text that hands out slices of it.
+pub struct Slicer<'a> {
+    text: &'a str,
+    jiter: Jiter<'a>,
+}
+
+impl<'a> Slicer<'a> {
+    /// Starts before the first value of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, jiter: Jiter::new(text.as_bytes()) }
+    }
+
+    /// The kind of the next value.
+    pub fn peek(&mut self) -> Result<Peek, JsonError> {
+        self.jiter.peek().map_err(|error| syntax(&error))
+    }
+
+    /// Fails where the next value is not of the kind that belongs at `place`.
+    pub fn expect(&self, found: Peek, expected: Peek, place: &str) -> Result<(), JsonError> {
+        if found == expected {
+            return Ok(());
+        }
+        let first = [found.into_inner()];
+        Err(JsonError::WrongType {
+            place: place.to_owned(),
+            expected: type_name(match expected {
+                Peek::Object => "{",
+                Peek::Array => "[",
+                _ => "\"",
+            }),
+            found: type_name(std::str::from_utf8(&first).unwrap_or_default()),
+        })
+    }
+
+    /// The first name of the object that comes next, the cursor before its value; `None` where it is empty.
+    pub fn first_key(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
+        let key = self.jiter.next_object_bytes().map_err(|error| syntax(&error))?;
+        borrow_key(self.text, key)
+    }
+
+    /// The next name of the object that the cursor is in; `None` at its end.
+    pub fn next_key(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
+        let key = self.jiter.next_key_bytes().map_err(|error| syntax(&error))?;
+        borrow_key(self.text, key)
+    }
+
+    /// The next value as it stands in the text.
+    pub fn raw(&mut self) -> Result<&'a str, JsonError> {
+        let peek = self.peek()?;
+        let start = self.jiter.current_index();
+        self.jiter.known_skip(peek).map_err(|error| syntax(&error))?;
+        Ok(slice(self.text, start, self.jiter.current_index()))
+    }
+
+    /// The next value without insignificant white space, at most `levels` deep.
+    pub fn compact(&mut self, levels: usize) -> Result<Cow<'a, str>, JsonError> {
+        let raw = self.raw()?;
+        match raw.as_bytes().first() {
+            Some(b'[' | b'{') => compact(raw, levels).ok_or(JsonError::TooDeep),
+            _ => Ok(Cow::Borrowed(raw)),
+        }
+    }
+
+    /// Enters the array that comes next: true where it has a first element, the cursor before it.
+    pub fn first_element(&mut self) -> Result<bool, JsonError> {
+        self.jiter.next_array().map(|peek| peek.is_some()).map_err(|error| syntax(&error))
+    }
+
+    /// Goes to the next element of the array that the cursor is in: false at its end.
+    pub fn next_element(&mut self) -> Result<bool, JsonError> {
+        self.jiter.array_step().map(|peek| peek.is_some()).map_err(|error| syntax(&error))
+    }
+
+    /// Opens the object that comes next, `depth` levels down (from 1).
+    pub fn object(&mut self, depth: usize) -> Result<Object<'a>, JsonError> {
+        if depth > MAX_DEPTH {
+            return Err(JsonError::TooDeep);
+        }
+        let mut object = Object::default();
+        let mut key = self.first_key()?;
+        while let Some(name) = key {
+            let node = match self.peek()? {
+                Peek::Object => Node::Object(self.object(depth + 1)?),
+                _ => Node::Leaf(self.compact(MAX_DEPTH - depth)?),
+            };
+            object.insert(name, node);
+            key = self.next_key()?;
+        }
+        Ok(object)
+    }
+
+    /// Fails where anything but white space is left.
+    pub fn finish(&mut self) -> Result<(), JsonError> {
+        self.jiter.finish().map_err(|error| syntax(&error))
+    }
+}
+
+/// The slice of `text` from `start` to `end`; empty where it is none, which no index of the parser makes.
+fn slice(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).unwrap_or_default()
+}
+
+/// The parser lends a key for as long as itself is lent; the same bytes, borrowed from the text, live longer.
+fn borrow_key<'a>(text: &'a str, key: Option<&[u8]>) -> Result<Option<Cow<'a, str>>, JsonError> {
+    let Some(key) = key else { return Ok(None) };
+    let start = (key.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    let raw = slice(text, start, start.wrapping_add(key.len()));
+    if !raw.as_bytes().contains(&b'\\') {
+        return Ok(Some(Cow::Borrowed(raw)));
+    }
+    let quoted = slice(text, start.wrapping_sub(1), start.wrapping_add(key.len() + 1));
+    match string_value(quoted) {
+        Some(name) => Ok(Some(name)),
+        None => Err(JsonError::Syntax { what: "a name with a broken escape".to_owned(), column: start + 1 }),
+    }
+}
+
+fn syntax(error: &JiterError) -> JsonError {
+    let what = error.error_type.to_string();
+    if what.contains("recursion limit") {
+        return JsonError::TooDeep;
+    }
+    JsonError::Syntax { what, column: error.index + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn round_trip(text: &str) -> String {
+        let mut out = Vec::new();
+        write_node(&mut out, &Node::Object(parse_object(text).unwrap()));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn leaves_keep_their_text_and_lose_insignificant_white_space() {
+        assert_eq!(
+            round_trip("{ \"a\" : 12345678901234567890.000 , \"b\\\"\" : [ 1 , \"x y\\\" \" , { \"c\" : null } ] }"),
+            r#"{"a":12345678901234567890.000,"b\"":[1,"x y\" ",{"c":null}]}"#
+        );
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_value_counts() {
+        assert_eq!(round_trip(r#"{"a":1,"b":2,"\u0061":3}"#), r#"{"a":3,"b":2}"#);
+    }
+
+    #[test]
+    fn nesting_is_bounded_through_objects_and_arrays_alike() {
+        let objects = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        assert!(parse_object(&objects(128)).is_ok());
+        assert_eq!(parse_object(&objects(129)), Err(JsonError::TooDeep));
+        let arrays = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
+        assert!(parse_object(&arrays(127)).is_ok());
+        assert_eq!(parse_object(&arrays(128)), Err(JsonError::TooDeep));
+        assert_eq!(parse_object(&arrays(100_000)), Err(JsonError::TooDeep));
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_with_its_column() {
+        for text in ["", "{", "{\"a\":}", "{\"a\":1}x", "{'a':1}", "{\"a\":01}", "{\"a\":\"\\ud800\"}", "{\"a\":NaN}"] {
+            assert!(matches!(parse_object(text), Err(JsonError::Syntax { .. })), "{text}");
+        }
+        assert_eq!(parse_object("[1]").unwrap_err().to_string(), "the line must be an object, but is an array");
+    }
+
+    #[test]
+    fn strings_compare_by_their_characters_and_numbers_by_their_digits() {
+        assert!(same_leaf(r#""a""#, r#""\u0061""#));
+        assert!(!same_leaf("1.0", "1.00"));
+        assert!(!same_leaf(r#""1""#, "1"));
+    }
+}
