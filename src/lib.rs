@@ -18,5 +18,9 @@
 
 pub mod api;
 pub mod export;
+pub mod feed;
+pub mod hub;
 pub mod kinesis;
 pub mod profile;
+pub mod store;
+pub mod telemetry;

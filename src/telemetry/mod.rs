@@ -1,0 +1,3 @@
+//! What the process tells of itself, and the clock.
+
+pub mod clock;
