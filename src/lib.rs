@@ -17,10 +17,15 @@
 //! changed; [`export`] decides which changes count and makes the record. [`kinesis`] delivers records.
 
 pub mod api;
+pub mod cli;
+pub mod dataflow;
 pub mod export;
 pub mod feed;
 pub mod hub;
 pub mod kinesis;
 pub mod profile;
+pub mod reconcile;
+pub mod runtime;
+pub mod standalone;
 pub mod store;
 pub mod telemetry;
