@@ -65,6 +65,9 @@ pub struct AudienceBackfill {
     pub total: Option<u64>,
     /// When it was asked for.
     pub requested_at: Timestamp,
+    /// The position from which on its members are told live.
+    #[serde(default)]
+    pub mapped_at: u64,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.

@@ -20,6 +20,9 @@ impl Embedded {
 }
 
 impl Feed for Embedded {
+    /// Changes.
+    const AHEAD: u64 = 200_000;
+
     async fn read(&mut self, position: u64, limit: usize, max_bytes: usize) -> Result<Vec<Item>, FeedError> {
         if position >= self.head() {
             return Ok(Vec::new());

@@ -88,6 +88,9 @@ impl ChangeFile {
 }
 
 impl Feed for ChangeFile {
+    /// Bytes.
+    const AHEAD: u64 = 1 << 30;
+
     async fn read(&mut self, position: u64, limit: usize, max_bytes: usize) -> Result<Vec<Item>, FeedError> {
         let unreachable = |error: io::Error| FeedError::Unreachable(error.to_string());
         if position != self.offset {

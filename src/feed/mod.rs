@@ -37,6 +37,10 @@ pub enum FeedError {
 
 /// A source of changes.
 pub trait Feed: Send {
+    /// How many positions a worker reads ahead of what is done with, at most. After a crash, a changed mapping waits for so many:
+    /// they may have been exported under the old one.
+    const AHEAD: u64;
+
     /// The changes from `position` on: at most `limit`, about `max_bytes`; empty where there is none yet.
     fn read(
         &mut self,

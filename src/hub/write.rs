@@ -214,7 +214,7 @@ impl Attempt {
         self.batch.append(&mut self.head, now, &applied.change);
         for edit in &applied.index {
             let audience = AudienceKey::new(merge_policy_id, &edit.namespace, &edit.id);
-            self.batch.index_member(&audience, profile_id, edit.status);
+            self.batch.index_member(&audience, profile_id, edit.status, version);
         }
         if applied.deleted {
             self.batch.remove_profile(key);

@@ -68,12 +68,11 @@ impl Batch {
         self.remove(|inner| &inner.profiles, key.as_bytes());
     }
 
-    /// Writes one membership to the index; `None` removes it.
-    pub fn index_member(&mut self, audience: &AudienceKey, profile_id: &str, status: Option<Status>) {
+    /// Writes one membership to the index, with the version of the change that made it so; `None` removes it.
+    pub fn index_member(&mut self, audience: &AudienceKey, profile_id: &str, status: Option<Status>, version: u64) {
         let key = audience.member(profile_id.as_bytes());
         match status {
-            Some(Status::Realized) => self.insert(|inner| &inner.members, key, members::REALIZED),
-            Some(Status::Exited) => self.insert(|inner| &inner.members, key, members::EXITED),
+            Some(status) => self.insert(|inner| &inner.members, key, members::value(status, version).as_slice()),
             None => self.remove(|inner| &inner.members, key),
         }
     }

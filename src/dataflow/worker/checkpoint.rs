@@ -1,0 +1,273 @@
+//! What is kept: the position with its counters, and the dead letters that it moved over, in one durable batch; and the switch
+//! to another mapping, which happens at such a position only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::{FeedState, Worker};
+use crate::dataflow::DataflowError;
+use crate::dataflow::dead_letters::{self, DeadLetter};
+use crate::dataflow::state::{self, Checkpoint};
+use crate::export::{Mapping, MappingSpec};
+use crate::store::{Store, StoreError};
+use crate::telemetry::clock;
+
+/// How long the position may move before it is written.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Between two tries of a write that failed. Meanwhile nothing is offered.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Writes checkpoints, one at a time.
+pub(super) struct Keeper {
+    touched: bool,
+    /// Not before this is the next one begun.
+    due: Duration,
+    writing: Option<JoinHandle<Written>>,
+    /// Dead letters that the position has moved over and that are not durable yet.
+    buried: Vec<DeadLetter>,
+    /// How many of them are new.
+    new: u64,
+    /// Dead letters that were delivered after all.
+    raised: Vec<u64>,
+    trouble: Option<String>,
+    dead_letters: u64,
+    oldest: Option<Timestamp>,
+}
+
+/// What is written together.
+struct Work {
+    checkpoint: Checkpoint,
+    mapping: Option<Arc<MappingSpec>>,
+    buried: Vec<DeadLetter>,
+    new: u64,
+    raised: Vec<u64>,
+}
+
+/// What became of it.
+pub(super) struct Written {
+    work: Work,
+    result: Result<Option<Timestamp>, DataflowError>,
+}
+
+impl Keeper {
+    pub(super) fn new(now: Duration, dead_letters: u64, oldest: Option<Timestamp>) -> Self {
+        Self {
+            touched: false,
+            due: now,
+            writing: None,
+            buried: Vec::new(),
+            new: 0,
+            raised: Vec::new(),
+            trouble: None,
+            dead_letters,
+            oldest,
+        }
+    }
+
+    /// There is something to write.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// The position has moved over a dead letter.
+    pub(super) fn bury(&mut self, letter: DeadLetter, new: bool) {
+        self.buried.push(letter);
+        self.new += u64::from(new);
+        self.touched = true;
+    }
+
+    /// A dead letter was delivered after all.
+    pub(super) fn raise(&mut self, sequence: u64) {
+        self.raised.push(sequence);
+        self.touched = true;
+    }
+
+    /// Dead letters were dropped.
+    pub(super) fn dropped(&mut self, count: u64, oldest: Option<Timestamp>) {
+        self.dead_letters = self.dead_letters.saturating_sub(count);
+        self.oldest = oldest;
+    }
+
+    /// How many dead letters wait, and since when the oldest does.
+    pub(super) fn dead_letters(&self) -> (u64, Option<Timestamp>) {
+        (self.dead_letters, self.oldest)
+    }
+
+    /// Whether the last write failed: until one succeeds, nothing more is begun that would have to be kept.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Why the last write failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Returns when a write has ended. Safe to drop and call again.
+    pub(super) async fn committed(&mut self) -> Result<Written, JoinError> {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let written = writing.await;
+        self.writing = None;
+        written
+    }
+
+    fn take(&mut self, checkpoint: &Checkpoint, mapping: Option<Arc<MappingSpec>>) -> Work {
+        self.touched = false;
+        Work {
+            checkpoint: checkpoint.clone(),
+            mapping,
+            buried: std::mem::take(&mut self.buried),
+            new: std::mem::take(&mut self.new),
+            raised: std::mem::take(&mut self.raised),
+        }
+    }
+
+    /// Takes up what became of a write. What failed is written again with the next.
+    fn take_up(&mut self, written: Written, now: Duration) -> Result<(), DataflowError> {
+        let Written { mut work, result } = written;
+        match result {
+            Ok(oldest) => {
+                let raised = work.raised.len() as u64;
+                self.dead_letters = (self.dead_letters + work.new).saturating_sub(raised);
+                if raised > 0 || !work.buried.is_empty() {
+                    self.oldest = oldest;
+                }
+                self.trouble = None;
+                Ok(())
+            }
+            Err(DataflowError::Store(error @ (StoreError::Full { .. } | StoreError::Failed(_)))) => {
+                self.trouble = Some(error.to_string());
+                work.buried.append(&mut self.buried);
+                work.raised.append(&mut self.raised);
+                (self.buried, self.raised) = (work.buried, work.raised);
+                self.new += work.new;
+                self.touched = true;
+                self.due = now + RETRY;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn commit_if_due(&mut self) {
+        let now = clock::monotonic();
+        if self.keeper.touched && self.keeper.writing.is_none() && now >= self.keeper.due {
+            self.keeper.due = now + INTERVAL;
+            let work = self.keeper.take(&self.checkpoint, None);
+            let (store, name) = (self.store.clone(), self.plan.name.clone());
+            self.keeper.writing = Some(tokio::task::spawn_blocking(move || write(&store, &name, work)));
+        }
+    }
+
+    pub(super) fn take_up_commit(&mut self, written: Written) -> Result<(), DataflowError> {
+        self.keeper.take_up(written, clock::monotonic())
+    }
+
+    /// Writes the checkpoint, with a mapping if it begins here, and waits for it. False where it could not be written.
+    pub(super) async fn commit_now(&mut self, mapping: Option<Arc<MappingSpec>>) -> Result<bool, DataflowError> {
+        if self.keeper.writing.is_some() {
+            let written = self.keeper.committed().await?;
+            self.take_up_commit(written)?;
+        }
+        let work = self.keeper.take(&self.checkpoint, mapping);
+        let (store, name) = (self.store.clone(), self.plan.name.clone());
+        let written = tokio::task::spawn_blocking(move || write(&store, &name, work)).await?;
+        self.take_up_commit(written)?;
+        Ok(!self.keeper.is_stuck())
+    }
+
+    /// The last checkpoint. It is clean where nothing is under way, so that the next start is under any mapping at once.
+    pub(super) async fn finish(&mut self) -> Result<(), DataflowError> {
+        self.settle()?;
+        self.checkpoint.clean = self.tracker.is_empty();
+        let written = self.commit_now(None).await?;
+        self.publish();
+        if written {
+            return Ok(());
+        }
+        tracing::warn!(
+            dataflow = self.plan.name,
+            reason = self.keeper.trouble().unwrap_or_default(),
+            "the last checkpoint could not be written: what it would have told is exported again"
+        );
+        Ok(())
+    }
+
+    /// Another mapping, or another position after a lost one, begins where nothing is under way.
+    pub(super) async fn switch_when_drained(&mut self) -> Result<(), DataflowError> {
+        if !self.switching() || self.give_up.is_some() {
+            return Ok(());
+        }
+        self.sender.flush();
+        if !self.tracker.is_empty() || self.keeper.is_stuck() {
+            return Ok(());
+        }
+        self.history.reset();
+        let before = self.checkpoint.clone();
+        let mut restart = None;
+        if self.lost_and_found() {
+            let head = self.head();
+            self.checkpoint.position = head;
+            self.checkpoint.positions_lost += 1;
+            self.checkpoint.backfill = None;
+            self.checkpoint.resync_due = true;
+            self.replay_until = head;
+            restart = Some(head);
+        }
+        let spec = Arc::new(self.plan.mapping.clone());
+        let mut compiled = None;
+        if *self.spec != *spec && self.checkpoint.position >= self.replay_until {
+            compiled = Some(Arc::new(Mapping::compile((*spec).clone())?));
+            self.checkpoint.adopt(Some(&self.spec), &spec, self.plan.backfill, clock::now());
+            self.checkpoint.generation += 1;
+        }
+        let mapping = compiled.is_some().then(|| Arc::clone(&spec));
+        if !self.commit_now(mapping).await? {
+            // Not durable, so it has not happened.
+            self.checkpoint = before;
+            return Ok(());
+        }
+        if let Some(mapping) = compiled {
+            (self.mapping, self.spec) = (mapping, spec);
+        }
+        if let Some(position) = restart {
+            self.taken = position;
+            self.batch.clear();
+            self.feed = FeedState::Reading;
+            self.reader.restart(position).await;
+        }
+        self.history.resume(&self.checkpoint);
+        Ok(())
+    }
+}
+
+/// Writes one batch; tells when the oldest dead letter of the dataflow was written.
+fn write(store: &Store, name: &str, work: Work) -> Written {
+    let result = try_write(store, name, &work);
+    Written { work, result }
+}
+
+fn try_write(store: &Store, name: &str, work: &Work) -> Result<Option<Timestamp>, DataflowError> {
+    store.check_space()?;
+    let mut batch = store.batch();
+    if let Some(mapping) = &work.mapping {
+        state::put_mapping(&mut batch, name, mapping)?;
+    }
+    for letter in &work.buried {
+        dead_letters::put(&mut batch, name, letter)?;
+    }
+    for sequence in &work.raised {
+        batch.remove_dead_letter(name, *sequence);
+    }
+    state::put(&mut batch, name, &work.checkpoint)?;
+    batch.commit()?;
+    if work.buried.is_empty() && work.raised.is_empty() {
+        return Ok(None);
+    }
+    Ok(dead_letters::list(store, name, 0, 1)?.first().map(|letter| letter.time))
+}
