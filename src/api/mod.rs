@@ -10,12 +10,14 @@ pub mod alerts;
 pub mod conditions;
 pub mod crd;
 pub mod destination;
+pub mod offline;
 pub mod quantities;
 pub mod references;
 
 pub use activation::{AudienceActivation, AudienceActivationSpec, AudienceActivationStatus};
 pub use crd::{crd_yaml, crds};
 pub use destination::{KinesisDestination, KinesisDestinationSpec, KinesisDestinationStatus};
+pub use offline::{Refusal, Resource};
 pub use quantities::{ByteSize, DurationText, Moment};
 
 /// The API group of both resources.
