@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use activation_operator::api::{conditions::ConditionType, crd};
 use serde_json::{Value, json};
@@ -18,7 +18,10 @@ fn the_committed_definitions_are_what_the_types_say() {
             fs::write(&path, &text).unwrap();
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == text, "crds/{name} is stale: run `make generate` (cargo run -- crd --dir crds) and commit it");
+        assert!(
+            committed == text,
+            "crds/{name} is stale: run `make generate` (cargo run -- crd --dir crds) and commit it"
+        );
     }
 }
 
@@ -29,6 +32,24 @@ fn both_definitions_come_as_two_documents_and_as_types() {
     let [destination, activation] = crd::crds().unwrap();
     assert_eq!(destination.spec.names.short_names.as_deref(), Some(&["kdest".to_owned()][..]));
     assert_eq!(activation.spec.names.short_names.as_deref(), Some(&["aact".to_owned()][..]));
+}
+
+#[test]
+fn the_command_prints_both_or_writes_each_to_its_file() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_activation-operator")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["crd"]), (Some(0), crd::crd_yaml().unwrap(), String::new()));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&["crd", "--dir", folder.path().to_str().unwrap()]), (Some(0), String::new(), String::new()));
+    for (name, text) in crd::crd_files().unwrap() {
+        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), text);
+    }
+    let file = folder.path().join("kinesisdestinations.yaml");
+    let (code, _, message) = run(&["crd", "--dir", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(message.starts_with("error: ") && message.contains("cannot be written"), "{message}");
 }
 
 #[test]
@@ -44,7 +65,8 @@ fn names_scope_status_and_columns_are_the_documented_ones() {
         let version = &definition["spec"]["versions"][0];
         assert_eq!(version["name"], "v1alpha1");
         assert_eq!(version["subresources"], json!({"status": {}}));
-        let named: Vec<_> = version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+        let named: Vec<_> =
+            version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
         assert_eq!(named, columns);
         let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
         assert_eq!(status["default"], json!({"observedGeneration": -1}));
@@ -163,7 +185,10 @@ fn every_field_is_explained_and_every_rule_tells_the_mend() {
         let explained = node["description"].as_str().is_some_and(|text| text.len() > 3 && !text.contains('\n'));
         assert!(explained || path.ends_with("[]") || path.ends_with(".*"), "{path} is not explained");
         for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            assert!(rule["message"].as_str().is_some_and(|message| message.len() > 20), "{path}: {rule} has no message");
+            assert!(
+                rule["message"].as_str().is_some_and(|message| message.len() > 20),
+                "{path}: {rule} has no message"
+            );
         }
         assert!(node["nullable"].is_null(), "{path} is nullable");
     });
