@@ -59,11 +59,10 @@ fn tokens(text: &str) -> Vec<String> {
             ('/', '/') => index = next(&characters, index, |rest| rest[0] == '\n'),
             ('/', '*') => index = next(&characters, index + 2, |rest| rest.starts_with(&['*', '/'])) + 2,
             ('r', '"' | '#') if raw_string(&characters, index).is_some() => {
-                index = raw_string(&characters, index).unwrap()
+                index = raw_string(&characters, index).unwrap();
             }
-            ('"', _) => index = quoted(&characters, index),
-            // A character, and not a lifetime.
-            ('\'', '\\') => index = quoted(&characters, index),
+            // Behind a quote without a backslash may stand a lifetime.
+            ('"', _) | ('\'', '\\') => index = quoted(&characters, index),
             ('\'', _) if at(index + 2) == '\'' => index += 3,
             (':', ':') => {
                 found.push("::".to_owned());

@@ -5,6 +5,12 @@
 //! the two `CustomResourceDefinition`s, and [`offline`] checks a manifest against them as an API server would.
 //! Nothing here asks a network, reads a file or looks at a clock.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "`kubectl explain` shows these comments as they stand, where a backtick is only noise"
+)]
+#![allow(clippy::duplicated_attributes, reason = "each column says its own type")]
+
 pub mod activation;
 pub mod alerts;
 pub mod conditions;
