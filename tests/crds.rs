@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use activation_operator::api::{conditions::ConditionType, crd};
 use serde_json::{Value, json};
@@ -32,6 +32,24 @@ fn both_definitions_come_as_two_documents_and_as_types() {
     let [destination, activation] = crd::crds().unwrap();
     assert_eq!(destination.spec.names.short_names.as_deref(), Some(&["kdest".to_owned()][..]));
     assert_eq!(activation.spec.names.short_names.as_deref(), Some(&["aact".to_owned()][..]));
+}
+
+#[test]
+fn the_command_prints_both_or_writes_each_to_its_file() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_activation-operator")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["crd"]), (Some(0), crd::crd_yaml().unwrap(), String::new()));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&["crd", "--dir", folder.path().to_str().unwrap()]), (Some(0), String::new(), String::new()));
+    for (name, text) in crd::crd_files().unwrap() {
+        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), text);
+    }
+    let file = folder.path().join("kinesisdestinations.yaml");
+    let (code, _, message) = run(&["crd", "--dir", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(message.starts_with("error: ") && message.contains("cannot be written"), "{message}");
 }
 
 #[test]

@@ -5,17 +5,25 @@
 //! the two `CustomResourceDefinition`s, and [`offline`] checks a manifest against them as an API server would.
 //! Nothing here asks a network, reads a file or looks at a clock.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "`kubectl explain` shows these comments as they stand, where a backtick is only noise"
+)]
+#![allow(clippy::duplicated_attributes, reason = "each column says its own type")]
+
 pub mod activation;
 pub mod alerts;
 pub mod conditions;
 pub mod crd;
 pub mod destination;
+pub mod offline;
 pub mod quantities;
 pub mod references;
 
 pub use activation::{AudienceActivation, AudienceActivationSpec, AudienceActivationStatus};
 pub use crd::{crd_yaml, crds};
 pub use destination::{KinesisDestination, KinesisDestinationSpec, KinesisDestinationStatus};
+pub use offline::{Refusal, Resource};
 pub use quantities::{ByteSize, DurationText, Moment};
 
 /// The API group of both resources.

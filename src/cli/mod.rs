@@ -1,5 +1,9 @@
 //! The command line: parsed here, carried out by the modules of its commands.
 
+pub mod crd;
+pub mod policy;
+
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,9 +17,26 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Print the two custom resource definitions as YAML
+    Crd(crd::CrdArguments),
+    /// Print the smallest IAM policy that a destination needs
+    Policy(policy::PolicyArguments),
+}
 
 /// Carries out what was asked for.
 pub fn run(arguments: Arguments) -> ExitCode {
-    match arguments.command {}
+    match arguments.command {
+        Command::Crd(arguments) => crd::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
+    }
+}
+
+/// Writes to standard output. That the reader has gone away, as `head` does, is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }

@@ -106,17 +106,18 @@ fn credentials_rules() -> Value {
 }
 
 /// Plain patterns instead of CEL's `url()`, whose parsers differ between servers: some read `http://2852039166` as an
-/// address of four numbers. So the second rule also refuses every number that is no dotted quad.
+/// address of four numbers. So the second rule also refuses every number that is no dotted quad. A bracket is escaped, not put
+/// into brackets, which RE2 and Rust's expressions read differently.
 fn url_rules() -> Value {
     json!([
         {
-            "rule": "self.matches('^https?://([a-zA-Z0-9._-]+|[[][0-9a-fA-F:.]+[]])(:[0-9]{1,5})?(/[^?#]*)?$')",
+            "rule": "self.matches('^https?://([a-zA-Z0-9._-]+|\\\\[[0-9a-fA-F:.]+\\\\])(:[0-9]{1,5})?(/[^?#]*)?$')",
             "message": "endpoint.url must be an http or https URL of a host, without user, query or fragment, such as \
                         https://vpce-0a1b-2c3d.kinesis.eu-west-1.vpce.amazonaws.com",
         },
         {
-            "rule": "!self.matches('^(?i:https?)://[[]?(?i:169[.]254[.]|fe[89ab][0-9a-f]:|fd00:ec2:|[0:]*:ffff:|0x|0[0-9]+[.]|\
-                     ([0-9]+[.]){0,2}[0-9]+(:|/|$)|[0-9.]*[.]0[0-9x])')",
+            "rule": "!self.matches('^(?i:https?)://(\\\\[(?i:fe[89ab][0-9a-f]:|fd00:0?ec2:|64:ff9b:|[0:]*:(ffff|a9fe):|[0:]*:169[.]254[.])|\
+                     (?i:169[.]254[.]|0x|0[0-9]+[.]|([0-9]+[.]){0,2}[0-9]+(:|/|$)|[0-9.]*[.]0[0-9x]))')",
             "message": "endpoint.url must not be a link-local or metadata address, nor an address written as anything but \
                         four decimal numbers",
         },
