@@ -18,7 +18,10 @@ fn the_committed_definitions_are_what_the_types_say() {
             fs::write(&path, &text).unwrap();
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == text, "crds/{name} is stale: run `make generate` (cargo run -- crd --dir crds) and commit it");
+        assert!(
+            committed == text,
+            "crds/{name} is stale: run `make generate` (cargo run -- crd --dir crds) and commit it"
+        );
     }
 }
 
@@ -44,7 +47,8 @@ fn names_scope_status_and_columns_are_the_documented_ones() {
         let version = &definition["spec"]["versions"][0];
         assert_eq!(version["name"], "v1alpha1");
         assert_eq!(version["subresources"], json!({"status": {}}));
-        let named: Vec<_> = version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+        let named: Vec<_> =
+            version["additionalPrinterColumns"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
         assert_eq!(named, columns);
         let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"];
         assert_eq!(status["default"], json!({"observedGeneration": -1}));
@@ -163,7 +167,10 @@ fn every_field_is_explained_and_every_rule_tells_the_mend() {
         let explained = node["description"].as_str().is_some_and(|text| text.len() > 3 && !text.contains('\n'));
         assert!(explained || path.ends_with("[]") || path.ends_with(".*"), "{path} is not explained");
         for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            assert!(rule["message"].as_str().is_some_and(|message| message.len() > 20), "{path}: {rule} has no message");
+            assert!(
+                rule["message"].as_str().is_some_and(|message| message.len() > 20),
+                "{path}: {rule} has no message"
+            );
         }
         assert!(node["nullable"].is_null(), "{path} is nullable");
     });

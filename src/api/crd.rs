@@ -39,10 +39,7 @@ pub fn crd_yaml() -> Result<String, CrdError> {
 /// Each definition as the text of its file below `crds/`.
 pub fn crd_files() -> Result<[(&'static str, String); 2], CrdError> {
     let [destination, activation] = definitions()?;
-    Ok([
-        ("kinesisdestinations.yaml", to_yaml(&destination)?),
-        ("audienceactivations.yaml", to_yaml(&activation)?),
-    ])
+    Ok([("kinesisdestinations.yaml", to_yaml(&destination)?), ("audienceactivations.yaml", to_yaml(&activation)?)])
 }
 
 fn to_yaml(definition: &Value) -> Result<String, CrdError> {

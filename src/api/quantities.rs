@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn durations_read_as_go_reads_them() {
-        let cases = [("0s", 0), ("50ms", 50), ("1.5s", 1500), ("10m", 600_000), ("1h30m", 5_400_000), ("1m1s1ms", 61_001)];
+        let cases =
+            [("0s", 0), ("50ms", 50), ("1.5s", 1500), ("10m", 600_000), ("1h30m", 5_400_000), ("1m1s1ms", 61_001)];
         for (text, millis) in cases {
             assert_eq!(text.parse::<DurationText>().unwrap().duration(), Duration::from_millis(millis), "{text}");
         }
@@ -285,7 +286,9 @@ mod tests {
 
     #[test]
     fn sizes_read_as_kubernetes_reads_them() {
-        for (text, bytes) in [("0", 0), ("1000", 1000), ("1k", 1000), ("1Ki", 1024), ("5M", 5_000_000), ("10Mi", 10_485_760)] {
+        for (text, bytes) in
+            [("0", 0), ("1000", 1000), ("1k", 1000), ("1Ki", 1024), ("5M", 5_000_000), ("10Mi", 10_485_760)]
+        {
             assert_eq!(text.parse::<ByteSize>().unwrap().bytes(), bytes, "{text}");
         }
         for text in ["", "Mi", "1.5Mi", "1Gi", "1mi", "-1", "1 Mi", "1000000000"] {

@@ -46,7 +46,10 @@ pub struct Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("keys", &self.data.keys()).field("resource_version", &self.resource_version).finish()
+        f.debug_struct("Secret")
+            .field("keys", &self.data.keys())
+            .field("resource_version", &self.resource_version)
+            .finish()
     }
 }
 

@@ -165,10 +165,8 @@ mod tests {
 
     #[test]
     fn the_name_and_the_account_of_a_stream_come_from_its_arn() {
-        let by_arn = StreamRef {
-            name: None,
-            arn: Some("arn:aws:kinesis:eu-west-1:123456789012:stream/profiles.v1".to_owned()),
-        };
+        let by_arn =
+            StreamRef { name: None, arn: Some("arn:aws:kinesis:eu-west-1:123456789012:stream/profiles.v1".to_owned()) };
         assert_eq!(by_arn.stream_name(), Some("profiles.v1"));
         assert_eq!(by_arn.account(), Some("123456789012"));
         let by_name = StreamRef { name: Some("profiles".to_owned()), arn: None };
