@@ -1,0 +1,564 @@
+//! The sender against a simple model of the service, under random faults: partial failures, throttling, requests that are
+//! lost before or after they were written (or written late), reordered answers, outages, refusals, invalid records, poison.
+//!
+//! A failure names its seed; `SEED=n` runs that one alone, `SEEDS=n` runs that many.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+
+use super::limits::{MAX_BATCH_RECORDS, entry_bytes};
+use super::*;
+use crate::kinesis::outcome::{EntryOutcome, RequestOutcome};
+use bytes::Bytes;
+
+/// How many histories a run of the tests plays.
+const DEFAULT_SEEDS: u64 = 400;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound.max(1)
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// What a record is like, by its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Good,
+    /// The service refuses any request with it.
+    Invalid,
+    /// The service answers an internal failure for it, always.
+    Cursed,
+    /// Any request with it breaks.
+    Breaking,
+    /// Too large, or without a key.
+    Poison,
+}
+
+#[derive(Debug)]
+struct Known {
+    profile: u64,
+    kind: Kind,
+    /// Answers of `Failed`, and requests that broke outside of outages.
+    own_failures: u32,
+    /// Outages in which a request with it broke.
+    outages: HashSet<usize>,
+    sends: u32,
+    committed: bool,
+    acknowledged: bool,
+    dead: bool,
+}
+
+/// The faults of one history, in percent or as spans of time.
+#[derive(Debug)]
+struct Faults {
+    entry_failed: u64,
+    entry_throttled: u64,
+    suffix_throttled: u64,
+    request_throttled: u64,
+    lost: u64,
+    hot_one_in: u64,
+    /// Nothing gets through, in whole seconds of the first minute.
+    outages: Vec<(Duration, Duration)>,
+    /// Every request is refused.
+    refusals: Vec<(Duration, Duration)>,
+    latency: u64,
+    end: Duration,
+}
+
+#[derive(Debug)]
+enum Event {
+    /// The request reaches the service.
+    Arrive {
+        request: RequestId,
+        records: Vec<usize>,
+        bytes: usize,
+    },
+    /// The answer reaches the sender.
+    Answer {
+        request: RequestId,
+        records: Vec<usize>,
+        outcome: RequestOutcome,
+        lost: bool,
+    },
+    /// A write that took its time.
+    Commit {
+        records: Vec<usize>,
+    },
+    Wake,
+    Produce,
+    Heal,
+}
+
+struct World {
+    seed: u64,
+    random: Random,
+    faults: Faults,
+    settings: Settings,
+    sender: Sender,
+    now: Duration,
+    events: BinaryHeap<Reverse<(Duration, u64)>>,
+    payloads: HashMap<u64, Event>,
+    sequence: u64,
+    records: Vec<Known>,
+    /// Per profile, the records in the order in which they were offered, and how many of them are finished.
+    profiles: BTreeMap<u64, (Vec<usize>, usize)>,
+    in_flight: HashMap<RequestId, Vec<usize>>,
+    lowest: usize,
+    to_offer: usize,
+    total: usize,
+    pool: u64,
+    /// First-time commits, in their order.
+    log: Vec<usize>,
+    /// When how many records were sent.
+    sent: Vec<(Duration, usize)>,
+    hard_tokens: f64,
+    hard_at: Duration,
+    respects_room: bool,
+    /// The next wake that is in the queue of events.
+    scheduled: Option<Duration>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..5 {
+            random.next();
+        }
+        let spans = |random: &mut Random, count: u64| {
+            (0..count)
+                .map(|_| {
+                    let start = random.below(40_000);
+                    (ms(start), ms(start + random.between(300, 20_000)))
+                })
+                .collect::<Vec<_>>()
+        };
+        let calm = random.chance(30);
+        let often = |random: &mut Random, choices: &[u64]| if calm { 0 } else { random.pick(choices) };
+        let faults = Faults {
+            entry_failed: often(&mut random, &[0, 0, 1, 5, 30]),
+            entry_throttled: often(&mut random, &[0, 0, 5, 50]),
+            suffix_throttled: often(&mut random, &[0, 0, 10, 50]),
+            request_throttled: often(&mut random, &[0, 0, 5, 30]),
+            lost: often(&mut random, &[0, 0, 1, 10, 40]),
+            hot_one_in: random.pick(&[0, 0, 3, 10]),
+            outages: {
+                let count = random.pick(&[0, 1, 2]);
+                spans(&mut random, count)
+            },
+            refusals: {
+                let count = random.pick(&[0, 0, 1, 2]);
+                spans(&mut random, count)
+            },
+            latency: random.pick(&[1, 10, 50, 400]),
+            end: ms(60_000),
+        };
+        let settings = Settings {
+            max_retries: random.pick(&[0, 1, 2, 3]),
+            throttle_timeout: Duration::from_secs(30),
+            linger: ms(random.pick(&[0, 5, 50])),
+            max_records_per_second: random.pick(&[None, None, None, Some(20), Some(1000)]),
+            max_record_bytes: 400,
+            max_batch_bytes: random.pick(&[300, 2000, 100_000]),
+            window_records: random.pick(&[1, 10, 100, 1000]),
+            window_bytes: random.pick(&[500, 10_000, 1_000_000]),
+            max_in_flight: random.pick(&[1, 2, 8, 32]) as usize,
+            seed,
+        };
+        let total = random.between(1, 600) as usize;
+        let pool = random.pick(&[1, 5, 50, 100_000]);
+        let respects_room = random.chance(80);
+        Self {
+            seed,
+            random,
+            faults,
+            sender: Sender::new(settings.clone(), Duration::ZERO),
+            settings,
+            now: Duration::ZERO,
+            events: BinaryHeap::new(),
+            payloads: HashMap::new(),
+            sequence: 0,
+            records: vec![],
+            profiles: BTreeMap::new(),
+            in_flight: HashMap::new(),
+            lowest: 0,
+            to_offer: total,
+            total,
+            pool,
+            log: vec![],
+            sent: vec![],
+            hard_tokens: f64::INFINITY,
+            hard_at: Duration::ZERO,
+            respects_room,
+            scheduled: None,
+        }
+    }
+
+    fn schedule(&mut self, at: Duration, event: Event) {
+        self.events.push(Reverse((at, self.sequence)));
+        self.payloads.insert(self.sequence, event);
+        self.sequence += 1;
+    }
+
+    fn latency(&mut self) -> Duration {
+        // Whole microseconds of all kinds, so that answers overtake each other.
+        Duration::from_micros(self.random.between(100, self.faults.latency * 1000))
+    }
+
+    fn outage(&self) -> Option<usize> {
+        self.faults.outages.iter().position(|(from, to)| *from <= self.now && self.now < *to)
+    }
+
+    fn faulty(&self) -> bool {
+        self.now < self.faults.end
+    }
+
+    fn produce(&mut self) {
+        let burst = self.random.between(1, 60);
+        for _ in 0..burst {
+            if self.to_offer == 0 {
+                self.sender.flush();
+                return;
+            }
+            if self.respects_room && !self.sender.has_room() {
+                break;
+            }
+            if self.respects_room {
+                let unfinished = self.records.len() - self.lowest;
+                assert!(unfinished < self.settings.window_records, "the window holds {unfinished}");
+            }
+            self.offer();
+            self.drain();
+        }
+        let pause = self.random.between(1, 200);
+        self.schedule(self.now + ms(pause), Event::Produce);
+    }
+
+    fn offer(&mut self) {
+        let kind = match self.random.below(200) {
+            0 | 1 => Kind::Invalid,
+            2 => Kind::Cursed,
+            3 | 4 => Kind::Poison,
+            5 if self.total > 200 => Kind::Breaking,
+            _ => Kind::Good,
+        };
+        let index = self.records.len();
+        let profile = self.random.below(self.pool);
+        let mut data = index.to_string().into_bytes();
+        data.resize(if kind == Kind::Poison { 500 } else { self.random.between(10, 200) as usize }, b' ');
+        let entry = Entry { partition_key: format!("p{profile}"), data: Bytes::from(data) };
+        let ticket = self.sender.offer(Record { profile, entry }, self.now);
+        assert_eq!(ticket, Ticket(index as u64));
+        self.records.push(Known {
+            profile,
+            kind,
+            own_failures: 0,
+            outages: HashSet::new(),
+            sends: 0,
+            committed: false,
+            acknowledged: false,
+            dead: false,
+        });
+        self.profiles.entry(profile).or_default().0.push(index);
+        self.to_offer -= 1;
+    }
+
+    /// Takes out what the sender says, and judges it.
+    fn drain(&mut self) {
+        let mut polled = 0;
+        while let Some(output) = self.sender.poll(self.now) {
+            polled += 1;
+            assert!(polled < 100_000, "the sender does not come to an end");
+            match output {
+                Output::Send { request, entries } => self.judge_send(request, &entries),
+                Output::Acknowledged { ticket, retries } => {
+                    let record = &self.records[ticket.0 as usize];
+                    assert!(record.committed, "{ticket:?} is acknowledged and not written");
+                    assert_eq!(retries + 1, record.sends);
+                    self.finish(ticket.0 as usize, false);
+                }
+                Output::DeadLetter { ticket, reason, attempts, entry } => {
+                    assert!(entry_bytes(&entry) > 0);
+                    self.judge_dead_letter(ticket.0 as usize, &reason, attempts);
+                    self.finish(ticket.0 as usize, true);
+                }
+            }
+        }
+        if let Some(wake) = self.sender.next_wake() {
+            assert!(wake > self.now, "a wake at {wake:?} in the past");
+            if self.scheduled.is_none_or(|scheduled| scheduled <= self.now || scheduled > wake) {
+                self.scheduled = Some(wake);
+                self.schedule(wake, Event::Wake);
+            }
+        }
+    }
+
+    fn judge_send(&mut self, request: RequestId, entries: &[Entry]) {
+        assert!(!entries.is_empty() && entries.len() <= MAX_BATCH_RECORDS);
+        let bytes: usize = entries.iter().map(entry_bytes).sum();
+        assert!(entries.len() == 1 || bytes <= self.settings.max_batch_bytes, "{bytes} bytes");
+        let records: Vec<usize> =
+            entries.iter().map(|entry| String::from_utf8_lossy(&entry.data).trim().parse().unwrap()).collect();
+        for &index in &records {
+            let record = &mut self.records[index];
+            record.sends += 1;
+            assert!(record.kind != Kind::Poison, "poison is sent");
+            // The fence: everything of the profile before it is finished, and it is on its way only once.
+            let (offered, finished) = &self.profiles[&record.profile];
+            assert_eq!(offered[*finished], index, "{index} is not the first of its profile");
+            assert!(!self.in_flight.values().flatten().any(|&other| other == index), "{index} is on its way twice");
+        }
+        let distinct: HashSet<u64> = records.iter().map(|&index| self.records[index].profile).collect();
+        assert_eq!(distinct.len(), records.len(), "one profile twice in a request");
+        assert!(self.in_flight.len() < self.settings.max_in_flight, "too many requests on their way");
+        if let Some(limit) = self.settings.max_records_per_second {
+            let limit = f64::from(limit);
+            let passed = (self.now - self.hard_at).as_secs_f64();
+            self.hard_tokens = (self.hard_tokens + passed * limit).min((limit * 0.1).max(1.0)) - records.len() as f64;
+            self.hard_at = self.now;
+            assert!(self.hard_tokens > -0.01, "over the hard limit by {}", -self.hard_tokens);
+        }
+        self.sent.push((self.now, records.len()));
+        self.in_flight.insert(request, records.clone());
+        let at = self.now + self.latency();
+        self.schedule(at, Event::Arrive { request, records, bytes });
+    }
+
+    fn judge_dead_letter(&self, index: usize, reason: &DeadReason, attempts: u32) {
+        let record = &self.records[index];
+        match reason {
+            DeadReason::TooLarge { .. } | DeadReason::BadKey { .. } => {
+                assert_eq!((record.kind, attempts, record.sends), (Kind::Poison, 0, 0));
+            }
+            DeadReason::Invalid { .. } => assert_eq!(record.kind, Kind::Invalid, "{index}"),
+            DeadReason::Exhausted { .. } => {
+                assert_eq!(attempts, self.settings.max_retries + 1, "{index}");
+                // The very edge of an outage can't be told from a failure of the request's own: once for each.
+                let bound = record.own_failures + record.outages.len() as u32;
+                assert!(attempts <= bound, "{index}: {attempts} attempts, and {bound} failures: {record:?}");
+                let by_itself = record.own_failures > 0;
+                assert!(
+                    by_itself || self.settings.max_retries < 2,
+                    "{index}: an outage made a dead letter: {record:?}"
+                );
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, dead: bool) {
+        let record = &mut self.records[index];
+        assert!(!record.acknowledged && !record.dead, "{index} is finished twice");
+        (record.acknowledged, record.dead) = (!dead, dead);
+        let (offered, finished) = self.profiles.get_mut(&record.profile).unwrap();
+        assert_eq!(offered[*finished], index, "{index} is finished before the one ahead of it");
+        *finished += 1;
+        while self.records.get(self.lowest).is_some_and(|record| record.acknowledged || record.dead) {
+            self.lowest += 1;
+        }
+    }
+
+    fn commit(&mut self, records: &[usize]) {
+        for &index in records {
+            if !std::mem::replace(&mut self.records[index].committed, true) {
+                self.log.push(index);
+            }
+        }
+    }
+
+    /// What the service does with a request.
+    fn arrive(&mut self, request: RequestId, records: Vec<usize>, bytes: usize) {
+        let faulty = self.faulty();
+        let refused = self.faults.refusals.iter().any(|(from, to)| *from <= self.now && self.now < *to);
+        let lost = self.outage().is_some() || (faulty && self.random.chance(self.faults.lost));
+        let breaks = records.iter().any(|&index| self.records[index].kind == Kind::Breaking);
+        if lost || breaks {
+            match self.random.below(3) {
+                _ if breaks => {}
+                0 => self.commit(&records),
+                1 => {
+                    let late = self.now + ms(self.random.below(3000));
+                    self.schedule(late, Event::Commit { records: records.clone() });
+                }
+                _ => {}
+            }
+            let wait = if self.random.chance(30) { ms(2000) } else { self.latency() };
+            let outcome = Err(RequestError::Unavailable { message: "lost".into() });
+            return self.schedule(self.now + wait, Event::Answer { request, records, outcome, lost: true });
+        }
+        let outcome = if refused {
+            Err(match self.random.below(4) {
+                0 => RequestError::Denied { message: "denied".into() },
+                1 => RequestError::Credentials { message: "expired".into() },
+                2 => RequestError::StreamNotFound { message: "gone".into() },
+                _ => RequestError::Encryption { message: "disabled".into() },
+            })
+        } else if records.iter().any(|&index| self.records[index].kind == Kind::Invalid)
+            || (records.len() > 1 && bytes > 20_000)
+        {
+            Err(RequestError::Invalid { message: "invalid".into() })
+        } else if faulty && self.random.chance(self.faults.request_throttled) {
+            Err(RequestError::Throttled { message: "slow down".into() })
+        } else {
+            Ok(self.entries(&records, faulty))
+        };
+        let at = self.now + self.latency();
+        self.schedule(at, Event::Answer { request, records, outcome, lost: false });
+    }
+
+    fn entries(&mut self, records: &[usize], faulty: bool) -> Vec<EntryOutcome> {
+        let cut = if faulty && self.random.chance(self.faults.suffix_throttled) {
+            self.random.below(records.len() as u64 + 1) as usize
+        } else {
+            records.len()
+        };
+        let mut outcomes = vec![];
+        for (place, &index) in records.iter().enumerate() {
+            let record = &self.records[index];
+            let hot = self.faults.hot_one_in > 0 && record.profile % self.faults.hot_one_in == 0;
+            let failed = record.kind == Kind::Cursed || (faulty && self.random.chance(self.faults.entry_failed));
+            let throttled = place >= cut
+                || (faulty && (self.random.chance(self.faults.entry_throttled) || (hot && self.random.chance(80))));
+            if throttled {
+                outcomes.push(EntryOutcome::Throttled);
+            } else if failed {
+                outcomes.push(EntryOutcome::Failed { code: "InternalFailure".into(), message: "again".into() });
+            } else {
+                self.commit(&[index]);
+                outcomes.push(EntryOutcome::Accepted);
+            }
+        }
+        outcomes
+    }
+
+    fn answer(&mut self, request: RequestId, records: &[usize], mut outcome: RequestOutcome, lost: bool) {
+        self.in_flight.remove(&request);
+        let outage = self.outage();
+        if outage.is_some() {
+            // What was written, nobody hears of.
+            outcome = Err(RequestError::Unavailable { message: "outage".into() });
+        }
+        match &outcome {
+            Err(RequestError::Unavailable { .. }) => {
+                for &index in records {
+                    let record = &mut self.records[index];
+                    match outage {
+                        Some(outage) => {
+                            record.outages.insert(outage);
+                        }
+                        None => record.own_failures += u32::from(lost),
+                    }
+                }
+            }
+            Ok(outcomes) => {
+                for (&index, outcome) in records.iter().zip(outcomes) {
+                    self.records[index].own_failures += u32::from(matches!(outcome, EntryOutcome::Failed { .. }));
+                }
+            }
+            Err(_) => {}
+        }
+        self.sender.answer(request, outcome, self.now);
+    }
+
+    fn run(mut self) {
+        self.schedule(Duration::ZERO, Event::Produce);
+        for (_, to) in self.faults.refusals.clone() {
+            if self.random.chance(50) {
+                self.schedule(to, Event::Heal);
+            }
+        }
+        let deadline = self.faults.end + Duration::from_secs(600);
+        let mut steps = 0;
+        while let Some(Reverse((at, sequence))) = self.events.pop() {
+            let Some(event) = self.payloads.remove(&sequence) else { continue };
+            self.now = at;
+            steps += 1;
+            let done = self.to_offer == 0 && self.sender.is_idle();
+            if done && !matches!(event, Event::Commit { .. }) {
+                continue;
+            }
+            let breaking_left = || {
+                self.records
+                    .iter()
+                    .filter(|record| !record.acknowledged && !record.dead)
+                    .any(|record| record.kind == Kind::Breaking)
+            };
+            if self.now > deadline && breaking_left() {
+                // Where nothing else is left to send, it can't be told from an outage: rightly held for ever.
+                let others = |record: &&Known| {
+                    !record.acknowledged && !record.dead && record.kind == Kind::Good && record.sends == 0
+                };
+                let stuck = self.records.iter().filter(others).count();
+                let behind: usize = self.profiles.values().map(|(offered, finished)| offered.len() - finished).sum();
+                assert!(stuck <= behind, "{stuck}");
+                return self.judge_order();
+            }
+            assert!(self.now <= deadline && steps < 1_000_000, "no end: {:?} {:?}", self.sender.health(), self.faults);
+            match event {
+                Event::Arrive { request, records, bytes } => self.arrive(request, records, bytes),
+                Event::Answer { request, records, outcome, lost } => self.answer(request, &records, outcome, lost),
+                Event::Commit { records } => self.commit(&records),
+                Event::Wake => {}
+                Event::Produce => self.produce(),
+                Event::Heal => self.sender.heal(self.now),
+            }
+            self.drain();
+        }
+        assert!(self.sender.is_idle() && self.sender.health() == Health::Idle, "seed {}", self.seed);
+        assert_eq!(self.records.len(), self.total);
+        assert!(self.records.iter().all(|record| record.acknowledged != record.dead), "a record is lost");
+        self.judge_order();
+    }
+
+    /// First-time writes of a profile never come out of order. A dead letter may have been written late, by a request that
+    /// was thought lost: it does not count.
+    fn judge_order(&self) {
+        let mut last: HashMap<u64, usize> = HashMap::new();
+        for &index in self.log.iter().filter(|&&index| !self.records[index].dead) {
+            let before = last.insert(self.records[index].profile, index);
+            assert!(before.is_none_or(|before| before < index), "{index} was written after {before:?}");
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
+}
+
+#[test]
+fn every_history_of_faults_keeps_order_loses_nothing_and_ends() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(DEFAULT_SEEDS),
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| World::new(seed).run());
+        assert!(outcome.is_ok(), "seed {seed} fails; SEED={seed} runs it alone");
+    }
+}
