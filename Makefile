@@ -1,0 +1,45 @@
+# Everything that a developer or CI runs. `make quickstart` and `make test` need nothing but Rust, Python 3 and Node.
+
+CARGO ?= cargo
+
+.PHONY: quickstart test lint independent generate bench campaign clean
+
+# A stream, an operator and a few thousand updates on this machine; ends by itself.
+quickstart:
+	$(CARGO) build --release --locked --bin activation-operator --package activation-operator
+	$(CARGO) build --release --locked --package kinesis-stub
+	examples/quickstart/run.sh target/release
+
+# Everything, the quick ones first.
+test: lint
+	$(CARGO) test --locked --lib --bins --workspace
+	$(CARGO) test --locked --workspace --test '*' -- --test-threads 2
+	$(CARGO) build --locked --workspace --bins
+	examples/quickstart/run.sh target/debug
+
+lint: independent
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+
+# What the tests need of others: kinesis-local from npm, moto and boto3 from PyPI.
+independent:
+	tests/independent/install.sh
+
+# What is generated and committed.
+generate:
+	$(CARGO) run --locked -- crd --dir crds
+	UPDATE_DOCS=1 $(CARGO) test --locked --test conditions_docs --test metrics
+
+# Figures and ratios, for docs/performance.md.
+bench:
+	$(CARGO) build --release --locked --package kinesis-stub
+	$(CARGO) bench --locked --bench pipeline
+
+# The longer forms of the tests that draw by chance.
+campaign:
+	SEEDS=20000 $(CARGO) test --locked --lib sender
+	KILLS=1000 $(CARGO) test --locked --test kills
+
+clean:
+	$(CARGO) clean
+	rm -rf .cache
