@@ -197,6 +197,9 @@ async fn a_stream_that_plays_deleted_is_not_listed_and_comes_back() {
         call(&stub, "DescribeStreamSummary", &json!({"StreamName": "s"})).await.reply().error(),
         "ResourceNotFoundException"
     );
+    stub.set_faults(vec![Fault::new(Kind::StreamDeleted).on_action("PutRecords")]);
+    assert_eq!(call(&stub, "ListStreams", &json!({})).await.reply().json()["StreamNames"], json!(["s"]));
+    assert_eq!(put_error(&stub, &["a"]).await.1, "ResourceNotFoundException");
     stub.clear_faults();
     let listed = call(&stub, "ListStreams", &json!({})).await.reply().json();
     assert_eq!(listed["StreamSummaries"][0]["StreamARN"], "arn:aws:kinesis:us-east-1:000000000000:stream/s");
@@ -248,10 +251,27 @@ async fn the_control_paths_do_what_the_handle_does() {
         ("DELETE", "keys/k", Value::Null, 404),
         ("PUT", "roles", json!({"arn:aws:iam::1:role/r": {"externalId": "e", "ttlSeconds": 5}}), 200),
         ("PUT", "faults", json!([{"fault": {"kind": "nope"}}]), 400),
+        ("PUT", "streams/made", json!({"shards": 2}), 200),
+        ("PUT", "streams/made", json!({"shards": 3, "maxRecordBytes": 5}), 200),
+        ("PUT", "streams/made", json!({"shards": 0}), 400),
+        ("PUT", "streams/made", json!({"shard": 2}), 400),
         ("GET", "nope", Value::Null, 404),
     ] {
         assert_eq!(control(method, path, body).await.status, status, "{method} {path}");
     }
+    let open = async || {
+        let described = call(&stub, "DescribeStreamSummary", &json!({"StreamName": "made"})).await.reply().json();
+        described["StreamDescriptionSummary"]["OpenShardCount"].clone()
+    };
+    assert_eq!(open().await, 3);
+    let put = async |data: &str| {
+        let put = json!({"StreamName": "made", "PartitionKey": "k", "Data": data});
+        call(&stub, "PutRecord", &put).await.reply().error()
+    };
+    assert_eq!(put("YWJjZA==").await, "", "five bytes with the key");
+    assert_eq!(put("YWJjZGU=").await, "InvalidArgumentException");
+    assert_eq!(control("DELETE", "streams/made", Value::Null).await.status, 200);
+    assert_eq!(control("DELETE", "streams/made", Value::Null).await.status, 404);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub(crate) async fn exchange(stub: &Stub, method: &str, path: &str, headers: &st
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut bytes = Vec::new();
     loop {
-        let mut piece = [0; 65_536];
+        let mut piece = vec![0; 65_536];
         match tokio::time::timeout(SILENCE, stream.read(&mut piece)).await {
             Err(_) => return Seen::Silence,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => return Seen::Reset,
