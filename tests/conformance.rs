@@ -258,7 +258,7 @@ impl Server {
             stream,
             endpoint: Endpoint { url: Some(self.url.clone()), ..Endpoint::default() },
             // Far beyond what any answer takes: no case is about time.
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_mins(1),
             credentials: CredentialSource::Keys {
                 access_key_id: id.into(),
                 secret_access_key: secret.into(),

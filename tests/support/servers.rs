@@ -27,7 +27,7 @@ use aws_sdk_kinesis::types::StreamStatus;
 use super::independent::{command, installed};
 
 /// How long a server may take to answer: generous, since a loaded machine is slow and waiting costs nothing.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 /// How often a condition is looked at.
 const EVERY: Duration = Duration::from_millis(50);
 /// Starts until one finds its ports still free.
@@ -70,7 +70,7 @@ impl Drop for Process {
     }
 }
 
-/// `kinesis-local` from npm, plain HTTP.
+/// `kinesis-local`, by npm; plain HTTP.
 #[derive(Debug)]
 pub(crate) struct KinesisLocal {
     _process: Process,
@@ -105,7 +105,7 @@ impl KinesisLocal {
     }
 }
 
-/// `moto`'s server from PyPI.
+/// `moto`'s server, by pip.
 #[derive(Debug)]
 pub(crate) struct Moto {
     _process: Process,

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::clock::now_micros;
+use crate::error::ApiError;
 use crate::faults::FaultSet;
 use crate::keys::{KeySpec, RoleSpec};
 use crate::service::{Answer, Service};
@@ -77,24 +78,25 @@ struct StreamEdit {
 
 /// Creates a stream, or reshards and limits one that is there.
 fn put_stream(service: &Service, name: &str, edit: &StreamEdit) -> Answer {
-    let outcome = match service.streams.find(name) {
-        Ok(stream) => {
-            edit.shards.map_or(Ok(()), |shards| stream.reshard(shards, &service.log.next).map(drop)).map(|()| {
-                if let Some(bytes) = edit.max_record_bytes {
-                    stream.max_record_bytes.store(bytes, Ordering::Relaxed);
-                }
-            })
-        }
-        Err(_) => {
-            let max_record_bytes = edit.max_record_bytes.unwrap_or(DEFAULT_MAX_RECORD_BYTES);
-            let spec = StreamSpec { max_record_bytes, ..StreamSpec::new(name, edit.shards.unwrap_or(1)) };
-            service.streams.create(&spec, now_micros()).map(drop)
-        }
-    };
-    match outcome {
+    match created_or_changed(service, name, edit) {
         Ok(()) => done(),
         Err(error) => wrong(&error.message),
     }
+}
+
+fn created_or_changed(service: &Service, name: &str, edit: &StreamEdit) -> Result<(), ApiError> {
+    let Ok(stream) = service.streams.find(name) else {
+        let max_record_bytes = edit.max_record_bytes.unwrap_or(DEFAULT_MAX_RECORD_BYTES);
+        let spec = StreamSpec { max_record_bytes, ..StreamSpec::new(name, edit.shards.unwrap_or(1)) };
+        return service.streams.create(&spec, now_micros()).map(drop);
+    };
+    if let Some(shards) = edit.shards {
+        stream.reshard(shards, &service.log.next)?;
+    }
+    if let Some(bytes) = edit.max_record_bytes {
+        stream.max_record_bytes.store(bytes, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn records(service: &Service, query: &str) -> Answer {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -59,7 +60,12 @@ pub(crate) async fn stub(shards: usize, change: impl FnOnce(&mut Config)) -> Stu
 
 /// One request on a connection of its own.
 pub(crate) async fn exchange(stub: &Stub, method: &str, path: &str, headers: &str, body: &[u8]) -> Seen {
-    let mut stream = TcpStream::connect(stub.addr()).await.unwrap();
+    exchange_at(stub.addr(), method, path, headers, body).await
+}
+
+/// The same, wherever the stub runs.
+pub(crate) async fn exchange_at(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Seen {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nhost: stub\r\n{headers}content-length: {}\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut bytes = Vec::new();
@@ -88,8 +94,13 @@ fn parsed(bytes: &[u8]) -> Option<Reply> {
 
 /// One action.
 pub(crate) async fn call(stub: &Stub, action: &str, body: &Value) -> Seen {
+    call_at(stub.addr(), action, body).await
+}
+
+/// The same, wherever the stub runs.
+pub(crate) async fn call_at(address: SocketAddr, action: &str, body: &Value) -> Seen {
     let headers = format!("x-amz-target: Kinesis_20131202.{action}\r\ncontent-type: application/x-amz-json-1.1\r\n");
-    exchange(stub, "POST", "/", &headers, body.to_string().as_bytes()).await
+    exchange_at(address, "POST", "/", &headers, body.to_string().as_bytes()).await
 }
 
 /// A `PutRecords` of stream `s` with these partition keys; every record's data is its key.
