@@ -21,7 +21,7 @@ pub(crate) fn perform(service: &Service, call: &Call, asked: &Value) -> Result<V
         "DeleteStream" => {
             service.find(call).and_then(|stream| service.streams.delete(&stream.name)).map(|()| Value::Null)?
         }
-        "ListStreams" => list_streams(service, asked)?,
+        "ListStreams" => list_streams(service, call, asked)?,
         "DescribeStreamSummary" => describe_summary(&*service.find(call)?),
         "DescribeStream" => describe_stream(service, &*service.find(call)?, asked)?,
         "ListShards" => list_shards(service, call, asked)?,
@@ -77,7 +77,7 @@ fn mode(stream: &Stream) -> Value {
     json!({"StreamMode": if stream.on_demand { "ON_DEMAND" } else { "PROVISIONED" }})
 }
 
-fn list_streams(service: &Service, asked: &Value) -> Result<Value, ApiError> {
+fn list_streams(service: &Service, call: &Call, asked: &Value) -> Result<Value, ApiError> {
     let limit = number(asked, "Limit", 1..=10_000)?.unwrap_or(100) as usize;
     let token = match text(asked, "NextToken") {
         Some(token) => {
@@ -88,7 +88,8 @@ fn list_streams(service: &Service, asked: &Value) -> Result<Value, ApiError> {
     let after = token.as_deref().or_else(|| text(asked, "ExclusiveStartStreamName"));
     let (page, more) = service.streams.page(after, limit);
     let next = page.last().filter(|_| more).map(|stream| sealed(&stream.name));
-    let shown: Vec<_> = page.into_iter().filter(|stream| !service.faults.hides(&stream.name)).collect();
+    let facts = call.facts(service);
+    let shown: Vec<_> = page.into_iter().filter(|stream| !service.faults.hides(&stream.name, &facts)).collect();
     let mut answer = json!({
         "StreamNames": shown.iter().map(|stream| &*stream.name).collect::<Vec<_>>(),
         "HasMoreStreams": more,

@@ -1,14 +1,19 @@
 //! Effect: the control paths under `/_stub/`, for a test in another process. No secret is ever shown.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use hyper::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::clock::now_micros;
+use crate::error::ApiError;
 use crate::faults::FaultSet;
 use crate::keys::{KeySpec, RoleSpec};
 use crate::service::{Answer, Service};
+use crate::streams::{DEFAULT_MAX_RECORD_BYTES, StreamSpec};
 
 /// Most records of one answer.
 const MAX_RECORDS: usize = 100_000;
@@ -50,12 +55,48 @@ pub(crate) fn answer(service: &Service, parts: &Parts, body: &[u8]) -> Answer {
             service.keys.replace_roles(roles);
             done()
         }),
+        ("PUT", "streams", name) if !name.is_empty() => with(body, |edit| put_stream(service, name, &edit)),
+        ("DELETE", "streams", name) if !name.is_empty() => match service.streams.delete(name) {
+            Ok(()) => done(),
+            Err(error) => json(404, &json!({"message": error.message})),
+        },
         ("POST", "flush", "") => match service.log.flush() {
             Ok(()) => done(),
             Err(error) => json(500, &json!({"message": error.to_string()})),
         },
         _ => json(404, &json!({"message": "There is no such control path."})),
     }
+}
+
+/// A stream as a test wants it; what is left out stays, or is usual where the stream is new.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StreamEdit {
+    shards: Option<usize>,
+    max_record_bytes: Option<u64>,
+}
+
+/// Creates a stream, or reshards and limits one that is there.
+fn put_stream(service: &Service, name: &str, edit: &StreamEdit) -> Answer {
+    match created_or_changed(service, name, edit) {
+        Ok(()) => done(),
+        Err(error) => wrong(&error.message),
+    }
+}
+
+fn created_or_changed(service: &Service, name: &str, edit: &StreamEdit) -> Result<(), ApiError> {
+    let Ok(stream) = service.streams.find(name) else {
+        let max_record_bytes = edit.max_record_bytes.unwrap_or(DEFAULT_MAX_RECORD_BYTES);
+        let spec = StreamSpec { max_record_bytes, ..StreamSpec::new(name, edit.shards.unwrap_or(1)) };
+        return service.streams.create(&spec, now_micros()).map(drop);
+    };
+    if let Some(shards) = edit.shards {
+        stream.reshard(shards, &service.log.next)?;
+    }
+    if let Some(bytes) = edit.max_record_bytes {
+        stream.max_record_bytes.store(bytes, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn records(service: &Service, query: &str) -> Answer {

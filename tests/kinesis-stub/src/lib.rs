@@ -4,6 +4,62 @@
 //! A request's way: `server` reads it, `service` knows whose it is (`sigv4`, `keys`) and what it asks
 //! (`scan`), `faults` may end it, `put` or `actions` carries it out on `streams`, and `log` gives every
 //! record its place. `control` and [`Stub`] are the two handles on it.
+//!
+//! # As a library
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), kinesis_stub::StartError> {
+//! use kinesis_stub::{Config, Fault, Kind, StreamSpec, Stub};
+//! let stub = Stub::start(Config { streams: vec![StreamSpec::new("orders", 4)], ..Config::default() }).await?;
+//! stub.set_faults(vec![Fault::new(Kind::CommitThenTimeout { answer_after_ms: None }).times(1).on_action("PutRecords")]);
+//! // … a client at `stub.url()`, key `test`, secret `test` …
+//! assert!(stub.records().is_empty());
+//! # Ok(()) }
+//! ```
+//!
+//! # As a program
+//!
+//! `kinesis-stub --listen 127.0.0.1:0 --stream orders:4 --key writer:secret:ListStreams,PutRecord,PutRecords --log committed.ndjson`
+//! prints `{"listening": "http://127.0.0.1:…"}` as its first line and runs until SIGTERM or Ctrl-C. `--help` tells every flag.
+//! `--no-log` keeps nothing and checks base64 by its length alone: the mode for benchmarks, which must not measure the stub.
+//! `--faults JSON` sets faults from the start, in the form below.
+//!
+//! # The log
+//!
+//! One JSON object a line, in commit order: [`Record`]. `seq` counts from 1 over all streams, `time` (Unix microseconds, at the
+//! commit) never falls, entries of one request share `request`. A second start appends and counts from 1 again;
+//! `sequenceNumber` grows on. The file is behind by 50 ms at most; `POST /_stub/flush` or [`Stub::flush`] brings it up to date.
+//!
+//! # The control paths
+//!
+//! Unsigned, on the same port, JSON in and out; a mistake is 400 with `{"message"}`.
+//!
+//! | request | what it does |
+//! | --- | --- |
+//! | `GET /_stub/stats` | the counters: [`Snapshot`] |
+//! | `GET /_stub/records?after=SEQ&limit=N` | committed records as the log has them, from memory |
+//! | `PUT /_stub/faults` | replaces every fault; `DELETE` clears them |
+//! | `PUT /_stub/keys/ID` | adds or replaces a key: [`KeySpec`], such as `{"secret": "s", "allowed": ["PutRecords"]}`; without `secret` the old one stays, everything else is replaced. `DELETE` removes it |
+//! | `PUT /_stub/roles` | replaces every role: [`RoleSpec`] by ARN |
+//! | `PUT /_stub/streams/NAME` | `{"shards"?, "maxRecordBytes"?}`: creates a stream, or reshards and limits one that is there. `DELETE` removes it |
+//! | `POST /_stub/flush` | hands the log's file to the operating system |
+//!
+//! # Faults
+//!
+//! A list, or `{"seed": 7, "faults": […]}`, of
+//! `{"fault": {"kind": …}, "when": {"action"?, "stream"?, "accessKey"?}, "probability"?, "count"?}`. Equal seeds and equal
+//! requests meet equal faults; `count` is used up only by requests that were struck. The kinds, with their fields, are [`Kind`]:
+//!
+//! | what happens | kinds |
+//! | --- | --- |
+//! | the whole request is refused, nothing is written | `throttleRequest`, `denied`, `expiredToken`, `status` (500, 503), `kms`, `streamDeleted`, `poisonRequest`, `error` (any exception) |
+//! | single entries fail | `throttleEntries` (a shard's, or a share of all), `scattered`, `suffix`, `poisonEntry` |
+//! | no answer, nothing written | `blackhole`, `resetBefore` |
+//! | no answer, but written | `commitThenTimeout`, `resetAfter` |
+//! | slow | `latency` |
+//!
+//! Not faults, but as real: a key's `allowed` actions and `expired`, `--shard-limits` (1,000 records and 1 MiB a second and
+//! shard), a stream's largest record, a reshard.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -137,8 +137,12 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
         .status(answer.status)
         .header("content-type", answer.content_type)
         .header("x-amzn-requestid", format!("00000000-0000-4000-8000-{request:012x}"));
-    // The parts are ours and valid; a status out of range can only come from a fault that somebody wrote.
-    built.body(Full::from(answer.body)).unwrap_or_else(|_| Response::new(Full::default()))
+    built.body(Full::from(answer.body)).unwrap_or_else(|_| {
+        // The parts are ours and valid; a status out of range can only come from a fault, and must not look like success.
+        let mut failed = Response::new(Full::default());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        failed
+    })
 }
 
 /// A connection that, when told, goes with a reset instead of a goodbye.

@@ -61,7 +61,7 @@ pub(crate) struct Call {
     pub(crate) action: String,
     /// From 1.
     pub(crate) request: u64,
-    /// Unix microseconds.
+    /// Unix microseconds at which it is carried out.
     pub(crate) now: u64,
     pub(crate) access_key: Arc<str>,
     pub(crate) user: String,
@@ -119,7 +119,7 @@ impl Service {
         add(&self.stats.body_bytes, body.len() as u64);
         let protocol = protocol(parts);
         let answered = |outcome| Ending::Answered(self.answer(outcome, protocol, request));
-        let (call, asked) = match self.understand(parts, body, protocol, request) {
+        let (mut call, asked) = match self.understand(parts, body, protocol, request) {
             Ok(understood) => understood,
             Err(error) => return answered(Err(error)),
         };
@@ -133,6 +133,8 @@ impl Service {
             Some(End::Silent) => return Ending::Silent,
             Some(End::Late(_)) | None => {}
         }
+        // Reading the body, checking its signature and waiting took time: what is committed is committed now.
+        call.now = now_micros();
         let outcome = match &asked {
             Asked::Put(put, form) => put::perform(self, &call, put, *form),
             Asked::Document(document) => actions::perform(self, &call, document),

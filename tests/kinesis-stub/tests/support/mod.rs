@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,8 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long "never" is for a test that waits for silence.
-pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+/// How long "never" is for a test that expects silence.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How long any other test waits: a loaded machine is slow, and waiting costs nothing.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What came back on a connection.
 #[derive(Debug)]
@@ -59,13 +62,29 @@ pub(crate) async fn stub(shards: usize, change: impl FnOnce(&mut Config)) -> Stu
 
 /// One request on a connection of its own.
 pub(crate) async fn exchange(stub: &Stub, method: &str, path: &str, headers: &str, body: &[u8]) -> Seen {
-    let mut stream = TcpStream::connect(stub.addr()).await.unwrap();
+    exchange_at(stub.addr(), method, path, headers, body).await
+}
+
+/// The same, wherever the stub runs.
+pub(crate) async fn exchange_at(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Seen {
+    exchange_within(DEADLINE, address, method, path, headers, body).await
+}
+
+async fn exchange_within(
+    deadline: Duration,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Seen {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nhost: stub\r\n{headers}content-length: {}\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut bytes = Vec::new();
     loop {
-        let mut piece = [0; 65_536];
-        match tokio::time::timeout(SILENCE, stream.read(&mut piece)).await {
+        let mut piece = vec![0; 65_536];
+        match tokio::time::timeout(deadline, stream.read(&mut piece)).await {
             Err(_) => return Seen::Silence,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => return Seen::Reset,
             Ok(Err(error)) => panic!("{error}"),
@@ -88,8 +107,21 @@ fn parsed(bytes: &[u8]) -> Option<Reply> {
 
 /// One action.
 pub(crate) async fn call(stub: &Stub, action: &str, body: &Value) -> Seen {
-    let headers = format!("x-amz-target: Kinesis_20131202.{action}\r\ncontent-type: application/x-amz-json-1.1\r\n");
-    exchange(stub, "POST", "/", &headers, body.to_string().as_bytes()).await
+    call_at(stub.addr(), action, body).await
+}
+
+/// The same, wherever the stub runs.
+pub(crate) async fn call_at(address: SocketAddr, action: &str, body: &Value) -> Seen {
+    exchange_at(address, "POST", "/", &headers_of(action), body.to_string().as_bytes()).await
+}
+
+/// One action that is not to be answered.
+pub(crate) async fn call_unanswered(stub: &Stub, action: &str, body: &Value) -> Seen {
+    exchange_within(SILENCE, stub.addr(), "POST", "/", &headers_of(action), body.to_string().as_bytes()).await
+}
+
+fn headers_of(action: &str) -> String {
+    format!("x-amz-target: Kinesis_20131202.{action}\r\ncontent-type: application/x-amz-json-1.1\r\n")
 }
 
 /// A `PutRecords` of stream `s` with these partition keys; every record's data is its key.
