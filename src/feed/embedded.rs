@@ -29,7 +29,12 @@ impl Feed for Embedded {
         }
         let store = self.store.clone();
         let read = tokio::task::spawn_blocking(move || {
+            let first = store.first_position()?;
+            if position < first {
+                return Ok(Err(FeedError::PositionLost { position, first }));
+            }
             let entries = store.read_log(position, limit, max_bytes)?;
+            // Trimmed in between.
             if entries.first().is_none_or(|entry| entry.position != position) {
                 return Ok(Err(FeedError::PositionLost { position, first: store.first_position()? }));
             }

@@ -2,6 +2,8 @@
 
 pub mod embedded;
 pub mod file;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 

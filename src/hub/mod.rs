@@ -1,12 +1,17 @@
 //! Effects: the embedded profile hub. Profiles, membership index and change log, written as one.
 //!
-//! One thread writes: it takes the requests that wait, applies them in order, commits them as one durable batch, and only then
-//! answers each. Readers see what is committed and nothing else. It evaluates no audience and stitches no identity.
+//! One writer: it takes the requests that wait, applies them in order ([`write`]), commits them as one durable batch, and only
+//! then answers each ([`commit`]). Readers see what is committed and nothing else. It evaluates no audience and stitches no
+//! identity.
 
+mod commit;
 pub mod ingest;
 pub mod retention;
+#[cfg(test)]
+mod tests;
 mod write;
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -16,7 +21,7 @@ use crate::store::{ProfileKey, Store, StoreError, StoredProfile};
 use ingest::{Answer, IngestError, Request};
 
 /// How many requests wait for the writer at most.
-const QUEUE: usize = 256;
+const QUEUE: usize = 1024;
 
 /// How many bytes of request bodies wait for the writer at most (64 MiB).
 const QUEUE_BYTES: usize = 64 << 20;
@@ -32,7 +37,8 @@ pub struct Hub {
 
 /// The hub's writer, for its owner: ends when every [`Hub`] is dropped.
 pub struct Writer {
-    thread: JoinHandle<Result<(), StoreError>>,
+    /// Merging, then committing.
+    threads: [JoinHandle<Result<(), StoreError>>; 2],
 }
 
 impl Hub {
@@ -41,32 +47,32 @@ impl Hub {
         let head = store.head()?;
         let (requests, waiting) = mpsc::channel(QUEUE);
         let (announce, watched) = watch::channel(head.next);
-        let writer = write::Writer::new(store.clone(), head, waiting, announce);
-        let thread = std::thread::Builder::new()
-            .name("hub-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| StoreError::Directory { path: "the hub's writer thread".into(), source })?;
-        Ok((Self { store, requests, room: Arc::new(Semaphore::new(QUEUE_BYTES)), head: watched }, Writer { thread }))
+        let committed = commit::Committed::default();
+        // No room in between: while one group is committed the next is made, and takes in what comes until it is asked for.
+        let (ready, groups) = std::sync::mpsc::sync_channel(0);
+        let applier = write::Applier::new(store.clone(), head, waiting, ready, Arc::clone(&committed));
+        let merging = spawn("hub-merge", move || applier.run())?;
+        let committing = spawn("hub-commit", move || commit::run(&groups, &committed, &announce))?;
+        let hub = Self { store, requests, room: Arc::new(Semaphore::new(QUEUE_BYTES)), head: watched };
+        Ok((hub, Writer { threads: [merging, committing] }))
     }
 
     /// Takes a request if there is room for it, and answers when it is durable. [`IngestError::Busy`] asks to come again.
     pub async fn ingest(&self, request: Request) -> Result<Answer, IngestError> {
         let permit = Arc::clone(&self.room).try_acquire_many_owned(weight(&request)).map_err(|_| IngestError::Busy)?;
-        self.send(request, permit).await
+        let place = self.requests.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => IngestError::Busy,
+            mpsc::error::TrySendError::Closed(()) => IngestError::Closed,
+        })?;
+        submit(place, request, permit).await
     }
 
     /// The same, but waits for room: for a file, which has nowhere else to go.
     pub async fn ingest_waiting(&self, request: Request) -> Result<Answer, IngestError> {
         let permit =
             Arc::clone(&self.room).acquire_many_owned(weight(&request)).await.map_err(|_| IngestError::Closed)?;
-        self.send(request, permit).await
-    }
-
-    async fn send(&self, request: Request, permit: OwnedSemaphorePermit) -> Result<Answer, IngestError> {
-        let (answer, answered) = oneshot::channel();
-        let waiting = write::Waiting { request, answer, _room: permit };
-        self.requests.send(waiting).await.map_err(|_| IngestError::Closed)?;
-        answered.await.map_err(|_| IngestError::Closed)?
+        let place = self.requests.reserve().await.map_err(|_| IngestError::Closed)?;
+        submit(place, request, permit).await
     }
 
     /// One profile as it is.
@@ -79,6 +85,17 @@ impl Hub {
         self.head.clone()
     }
 
+    /// Whether the writer still runs: one that ended takes no update any more.
+    pub fn is_running(&self) -> bool {
+        // The one half holds the requests' end, the other the head's.
+        !self.requests.is_closed() && self.head.has_changed().is_ok()
+    }
+
+    /// How many bytes of request bodies wait for the writer or are being written.
+    pub fn queued_bytes(&self) -> u64 {
+        QUEUE_BYTES.saturating_sub(self.room.available_permits()) as u64
+    }
+
     /// The store beneath.
     pub fn store(&self) -> &Store {
         &self.store
@@ -88,13 +105,34 @@ impl Hub {
 impl Writer {
     /// Waits for the writer to end. The error is what made it stop before it was told to.
     pub fn join(self) -> Result<(), StoreError> {
-        self.thread.join().unwrap_or(Err(StoreError::Value("hub writer, which panicked")))
+        let [merging, committing] =
+            self.threads.map(|thread| thread.join().unwrap_or(Err(StoreError::Value("hub writer, which panicked"))));
+        // The half that fails ends the other, which then has nothing to say.
+        committing.and(merging)
     }
 
     /// Whether it still runs: a writer that ended by itself takes no update any more.
     pub fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+        self.threads.iter().all(|thread| !thread.is_finished())
     }
+}
+
+fn spawn(
+    name: &str,
+    work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+) -> Result<JoinHandle<Result<(), StoreError>>, StoreError> {
+    let failed = |source: io::Error| StoreError::Directory { path: format!("the thread {name}").into(), source };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
+}
+
+async fn submit(
+    place: mpsc::Permit<'_, write::Waiting>,
+    request: Request,
+    room: OwnedSemaphorePermit,
+) -> Result<Answer, IngestError> {
+    let (answer, answered) = oneshot::channel();
+    place.send(write::Waiting { request, answer, room });
+    answered.await.map_err(|_| IngestError::Closed)?
 }
 
 /// What a request takes of the queue's bytes: at least one, at most all of them.

@@ -42,9 +42,7 @@ pub fn trim(store: &Store, slowest: Option<u64>, retention: Retention, now: Time
     while position < cut {
         let end = cut.min(position + STEP);
         let mut batch = store.batch();
-        for trimmed in position..end {
-            batch.trim(trimmed);
-        }
+        batch.trim(position, end);
         batch.commit_lazily()?;
         position = end;
     }

@@ -1,1 +1,4 @@
 //! What the process itself needs: HTTP, shutdown.
+
+pub mod http;
+pub mod shutdown;

@@ -86,9 +86,13 @@ impl Batch {
         head.time = time;
     }
 
-    /// Removes one position of the log.
-    pub fn trim(&mut self, position: u64) {
-        self.remove(|inner| &inner.log, position.to_be_bytes());
+    /// Removes the positions of the log below `end`, which begins with `first`.
+    pub fn trim(&mut self, first: u64, end: u64) {
+        for position in first..end {
+            self.remove(|inner| &inner.log, position.to_be_bytes());
+        }
+        // Told, not searched: what was removed lies in the way of a search for a long time.
+        self.insert(|inner| &inner.meta, keys::FIRST, end.to_be_bytes());
     }
 
     /// Writes the head of the log, once per batch that appended.
@@ -139,7 +143,8 @@ impl Batch {
 
     /// Makes it all durable: when this returns, a power failure changes nothing.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.write(Some(PersistMode::SyncAll))
+        // The journal's data and size, which is all that reading it back takes.
+        self.write(Some(PersistMode::SyncData))
     }
 
     /// Writes without waiting for the disk: for what can be done again after a crash, such as trimming.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const HEAD: &str = "head";
+pub(super) const FIRST: &str = "first";
 /// A profile's value begins with the version (u64) and the receipt (i64 microseconds) of its last change.
 pub(super) const PROFILE_HEADER: usize = 16;
 

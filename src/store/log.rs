@@ -96,9 +96,9 @@ impl Store {
 
     /// The lowest position that is still there; the head's where the log is empty.
     pub fn first_position(&self) -> Result<u64, StoreError> {
-        match self.inner.log.first_key_value() {
-            None => Ok(self.head()?.next),
-            Some(guard) => keys::trailing_u64(&guard.key()?).ok_or(StoreError::Value("log position")),
+        match self.inner.meta.get(keys::FIRST)? {
+            None => Ok(Head::EMPTY.next),
+            Some(value) => keys::trailing_u64(&value).ok_or(StoreError::Value("log's first position")),
         }
     }
 
@@ -111,7 +111,9 @@ impl Store {
                 value.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes).unwrap_or_default()
             };
             let time = Timestamp::from_microsecond(number(8).cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH);
-            Ok(time < oldest || head.bytes.saturating_sub(number(0)) >= max_bytes)
+            // What is kept begins with this one.
+            let kept = head.bytes.saturating_sub(number(0)) + value.len().saturating_sub(VALUE_HEADER) as u64;
+            Ok(time < oldest || kept > max_bytes)
         };
         // Both bounds only grow with the position, so the cut is found by halving.
         let (mut low, mut high) = (first, head.next);

@@ -91,7 +91,8 @@ impl Snapshot {
 impl MemberCursor<'_> {
     /// The next profile, with the filters (by their place in the list) that it is a member of.
     pub fn next(&mut self) -> Result<Option<(String, Vec<usize>)>, StoreError> {
-        let Some((profile, audiences)) = self.next.pop_first() else { return Ok(None) };
+        let Some((profile, mut audiences)) = self.next.pop_first() else { return Ok(None) };
+        audiences.sort_unstable();
         for &index in &audiences {
             self.advance(index, Some(&profile))?;
         }

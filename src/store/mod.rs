@@ -7,7 +7,10 @@ mod keys;
 mod log;
 mod members;
 mod space;
+#[cfg(test)]
+mod tests;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +50,7 @@ pub enum StoreError {
         /// Which directory.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// What is stored cannot be read.
     #[error(
@@ -68,9 +71,48 @@ pub enum StoreError {
         /// What is left.
         free: u64,
     },
+    /// A block that was read is not what was written.
+    #[error(
+        "the store is damaged: {0}: restore its data directory from a backup, or start with an empty one and send all profiles again"
+    )]
+    Corrupt(fjall::Error),
     /// A read or a write failed.
-    #[error("the store failed: {0}")]
-    Failed(#[from] fjall::Error),
+    #[error("the store failed: {0}: see to the disk of the data directory, then start again")]
+    Failed(fjall::Error),
+}
+
+impl StoreError {
+    /// What `error`, met while `path` was opened, says about it.
+    fn opening(path: &Path, error: fjall::Error) -> Self {
+        let path = path.to_owned();
+        match error {
+            fjall::Error::Locked => Self::Locked(path),
+            fjall::Error::Io(source) if !says_damage(&source) => Self::Directory { path, source },
+            source => Self::Damaged { path, source },
+        }
+    }
+}
+
+impl From<fjall::Error> for StoreError {
+    fn from(error: fjall::Error) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(found) = cause {
+            if let Some(source) = found.downcast_ref::<io::Error>() {
+                return if says_damage(source) { Self::Corrupt(error) } else { Self::Failed(error) };
+            }
+            cause = found.source();
+        }
+        match error {
+            fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked => Self::Failed(error),
+            _ => Self::Corrupt(error),
+        }
+    }
+}
+
+/// Whether a file lacks something that must be there, where the disk itself is well.
+fn says_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput)
 }
 
 /// The embedded store. Cheap to clone.
@@ -117,11 +159,7 @@ impl Store {
         let directory = |source| StoreError::Directory { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(directory)?;
         space::probe_writable(path).map_err(directory)?;
-        let opened = |error| match error {
-            fjall::Error::Locked => StoreError::Locked(path.to_owned()),
-            fjall::Error::Io(source) => directory(source),
-            source => StoreError::Damaged { path: path.to_owned(), source },
-        };
+        let opened = |error| StoreError::opening(path, error);
         let db = Database::builder(path).cache_size(cache_bytes).open().map_err(opened)?;
         let keyspace = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default).map_err(opened);
         let inner = Inner {

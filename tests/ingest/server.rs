@@ -1,0 +1,73 @@
+//! The real server on a free port, over a real store.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use activation_operator::hub::{Hub, Writer};
+use activation_operator::runtime::http::{self, Endpoints, Exposure, HttpError, Intake, TlsFiles, Tokens};
+use activation_operator::store::{Store, StoreError};
+use activation_operator::telemetry::health::{Heartbeats, Readiness};
+use activation_operator::telemetry::metrics::Metrics;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) hub: Hub,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) readiness: Readiness,
+    pub(crate) shutdown: CancellationToken,
+    runtime: Runtime,
+    serving: JoinHandle<Result<(), HttpError>>,
+    writer: Writer,
+}
+
+/// How a server differs from the plain one on loopback.
+#[derive(Default)]
+pub(crate) struct Options<'a> {
+    pub(crate) token_file: Option<&'a Path>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) network: bool,
+    pub(crate) intake: Option<Intake>,
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, Options::default())
+    }
+
+    pub(crate) fn start_with(data: &Path, options: Options<'_>) -> Self {
+        let (hub, writer) = Hub::start(Store::open(data, 16 << 20).unwrap()).unwrap();
+        let endpoints = Endpoints {
+            hub: Some(hub.clone()),
+            metrics: Metrics::default(),
+            heartbeats: Heartbeats::default(),
+            readiness: Readiness::default(),
+            tokens: options.token_file.map(|path| Tokens::load(path).unwrap()),
+            exposure: if options.network { Exposure::Network } else { Exposure::Loopback },
+            intake: options.intake.unwrap_or_default(),
+            protected: axum::Router::new(),
+        };
+        let (heartbeats, readiness) = (endpoints.heartbeats.clone(), endpoints.readiness.clone());
+        let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = runtime.spawn(http::serve(listener, http::router(endpoints), options.tls, shutdown.clone()));
+        Self { address, hub, heartbeats, readiness, shutdown, runtime, serving, writer }
+    }
+
+    /// Drains, and lets go of the store. The writer's own end is the result.
+    pub(crate) fn stop(self) -> Result<(), StoreError> {
+        self.shutdown.cancel();
+        self.runtime.block_on(self.serving).unwrap().unwrap();
+        drop((self.runtime, self.hub));
+        self.writer.join()
+    }
+
+    /// How many changes were ever written.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.hub.head().borrow() - 1
+    }
+}
