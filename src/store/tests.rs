@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{AudienceKey, Head, ProfileKey, Snapshot, Store, StoreError};
+use super::{MemberFilter, AudienceKey, Head, ProfileKey, Snapshot, Store, StoreError};
 use crate::profile::entity::Status;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -71,9 +71,13 @@ fn a_damaged_value_is_named() {
     assert!(matches!(store.head(), Err(StoreError::Value("log head"))));
 }
 
+fn filter(id: &str, exited: bool) -> MemberFilter {
+    MemberFilter { audience: AudienceKey::new("m", "ups", id), exited, before: u64::MAX }
+}
+
 fn walk(snapshot: &Snapshot, exited: bool, after: Option<&str>) -> Vec<(String, Vec<usize>)> {
-    let audiences = ["a", "b"].map(|id| AudienceKey::new("m", "ups", id)).to_vec();
-    let mut cursor = snapshot.members(audiences, exited, after).unwrap();
+    let filters = ["a", "b"].map(|id| filter(id, exited)).to_vec();
+    let mut cursor = snapshot.members(filters, after).unwrap();
     std::iter::from_fn(|| cursor.next().unwrap()).collect()
 }
 
@@ -91,9 +95,9 @@ fn members_of_several_audiences_come_by_profile_id_each_once() {
         // An audience whose id goes on where another's ends, and another merge policy.
         ("ab", "p8", Some(Status::Realized)),
     ] {
-        batch.index_member(&AudienceKey::new("m", "ups", audience), profile, status);
+        batch.index_member(&AudienceKey::new("m", "ups", audience), profile, status, 7);
     }
-    batch.index_member(&AudienceKey::new("n", "ups", "a"), "p9", Some(Status::Realized));
+    batch.index_member(&AudienceKey::new("n", "ups", "a"), "p9", Some(Status::Realized), 7);
     batch.commit().unwrap();
     let snapshot = store.snapshot();
     let named = |name: &str, audiences: &[usize]| (name.to_owned(), audiences.to_vec());
@@ -101,8 +105,9 @@ fn members_of_several_audiences_come_by_profile_id_each_once() {
     assert_eq!(walk(&snapshot, true, None), [named("p1", &[0]), named("p2", &[0, 1]), named("p3", &[1])]);
     assert_eq!(walk(&snapshot, true, Some("p1")), [named("p2", &[0, 1]), named("p3", &[1])]);
     assert_eq!(walk(&snapshot, true, Some("p3")), []);
-    assert_eq!(snapshot.count_members(&AudienceKey::new("m", "ups", "b"), false).unwrap(), 1);
-    assert_eq!(snapshot.count_members(&AudienceKey::new("m", "ups", "b"), true).unwrap(), 2);
+    assert_eq!(snapshot.count_members(&filter("b", false)).unwrap(), 1);
+    assert_eq!(snapshot.count_members(&filter("b", true)).unwrap(), 2);
+    assert_eq!(snapshot.count_members(&MemberFilter { before: 7, ..filter("b", true) }).unwrap(), 0);
 }
 
 #[test]
@@ -111,12 +116,17 @@ fn an_audience_larger_than_what_is_read_ahead_is_walked_to_its_end() {
     let mut batch = store.batch();
     for number in 0..1000 {
         let status = if number % 400 < 300 { Status::Exited } else { Status::Realized };
-        batch.index_member(&AudienceKey::new("m", "ups", "a"), &format!("p{number:04}"), Some(status));
+        batch.index_member(&AudienceKey::new("m", "ups", "a"), &format!("p{number:04}"), Some(status), number);
     }
     batch.commit().unwrap();
     assert_eq!(walk(&store.snapshot(), true, None).len(), 1000);
     assert_eq!(walk(&store.snapshot(), false, None).len(), 200);
     assert_eq!(walk(&store.snapshot(), false, Some("p0350")).len(), 149);
+    let early = vec![MemberFilter { before: 350, ..filter("a", false) }];
+    assert_eq!(store.snapshot().count_members(&early[0]).unwrap(), 50);
+    let snapshot = store.snapshot();
+    let mut cursor = snapshot.members(early, None).unwrap();
+    assert_eq!(cursor.next().unwrap().unwrap().0, "p0300");
 }
 
 #[test]

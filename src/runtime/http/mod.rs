@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod connections;
+pub mod dead_letters;
 mod exposure;
 mod ingest;
 mod probes;

@@ -1,0 +1,216 @@
+//! `standalone`: wires the store, the hub, the HTTP server and the shell together, and takes them apart in order.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::api::{ByteSize, DurationText};
+use crate::dataflow::Desks;
+use crate::hub::Hub;
+use crate::hub::retention::Retention;
+use crate::kinesis::client::{HttpPool, Proxy};
+use crate::reconcile::ProcessPolicy;
+use crate::runtime::http::{self, Endpoints, Intake, TlsFiles, Tokens, check_exposure};
+use crate::runtime::shutdown::Signals;
+use crate::standalone::board::{self, Row};
+use crate::standalone::shell::{self, Means, Settings};
+use crate::standalone::updates::Updates;
+use crate::standalone::Summary;
+use crate::store::Store;
+use crate::telemetry::health::{Heartbeats, Readiness};
+use crate::telemetry::logging::{self, Format};
+use crate::telemetry::metrics::Metrics;
+
+/// How much of the store is kept in memory (128 MiB).
+const CACHE_BYTES: u64 = 128 << 20;
+/// How many bytes of request bodies are received at once (64 MiB).
+const INTAKE_BYTES: usize = 64 << 20;
+/// Between two plain lines of one activation.
+const PLAIN_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs everything in one process, on a folder of manifests, without a cluster
+#[derive(Debug, Args)]
+pub struct StandaloneArguments {
+    /// A folder (or a file) of Secrets, KinesisDestinations and AudienceActivations in YAML or JSON; watched for changes
+    #[arg(short = 'f', long, value_name = "DIR")]
+    filename: PathBuf,
+    /// Where profiles, changes and positions are kept
+    #[arg(long, value_name = "DIR", default_value = "activation-data")]
+    data_dir: PathBuf,
+    /// Where HTTP is served: updates in, profiles, dead letters, /livez, /readyz, /metrics. Port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Profile updates to take up besides, as NDJSON; - is standard input
+    #[arg(long, value_name = "FILE")]
+    updates: Option<PathBuf>,
+    /// Ends once all updates are taken up and exported
+    #[arg(long)]
+    until_idle: bool,
+    /// A PEM file with the server's certificate; reloaded when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// A PEM file with its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A file of bearer tokens, one a line: whoever has one may send and read; reloaded when it changes
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Destinations with `credentials.ambient` may use this process's own AWS credentials
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    allow_ambient: bool,
+    /// The change log keeps at most so much history for dataflows that are behind
+    #[arg(long, value_name = "DURATION", default_value = "168h")]
+    retention_max_age: DurationText,
+    /// The change log keeps at most so many bytes for dataflows that are behind
+    #[arg(long, value_name = "SIZE", default_value = "20000Mi")]
+    retention_max_bytes: ByteSize,
+    /// How the log on standard error looks: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+    /// What is logged: a level, or levels by module. Default: info, and warn where the board is drawn on the same terminal
+    #[arg(long, value_name = "FILTER", env = "ACTIVATION_OPERATOR_LOG")]
+    log: Option<String>,
+}
+
+/// Carries it out.
+pub fn run(arguments: StandaloneArguments) -> ExitCode {
+    let redraw = io::stdout().is_terminal();
+    let level = if redraw && io::stderr().is_terminal() { "warn" } else { "info" };
+    if let Err(error) = logging::init(arguments.log_format, arguments.log.as_deref().unwrap_or(level)) {
+        return failed(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let until_idle = arguments.until_idle;
+    match runtime.block_on(serve(arguments, redraw)) {
+        Ok(summary) => {
+            print!("{summary}");
+            if until_idle && summary.not_ready().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => failed(&*error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("standalone: {error}");
+    ExitCode::FAILURE
+}
+
+async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, Box<dyn std::error::Error>> {
+    let tls = arguments.tls_cert.zip(arguments.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+    let exposure = check_exposure(arguments.listen, tls.as_ref(), arguments.token_file.as_deref())?;
+    let tokens = arguments.token_file.as_deref().map(Tokens::load).transpose()?;
+    let listener = http::bind(arguments.listen)?;
+    let address = listener.local_addr()?;
+
+    let data_dir = arguments.data_dir;
+    let store = tokio::task::spawn_blocking({
+        let data_dir = data_dir.clone();
+        move || Store::open(&data_dir, CACHE_BYTES)
+    })
+    .await??;
+    let (hub, writer) = Hub::start(store.clone())?;
+
+    let stop = CancellationToken::new();
+    let _signals = AbortOnDropHandle::new(tokio::spawn(Signals::install()?.watch(stop.clone())));
+    let (metrics, heartbeats, desks) = (Metrics::default(), Heartbeats::default(), Desks::default());
+    let router = http::router(Endpoints {
+        hub: Some(hub.clone()),
+        metrics: metrics.clone(),
+        heartbeats: heartbeats.clone(),
+        readiness: Readiness::default(),
+        tokens,
+        exposure,
+        intake: Intake::new(INTAKE_BYTES),
+        protected: http::dead_letters::router(store, desks.clone()),
+    });
+    let served = CancellationToken::new();
+    let server = AbortOnDropHandle::new(tokio::spawn({
+        let (served, stop) = (served.clone(), stop.clone());
+        async move {
+            let result = http::serve(listener, router, tls, served).await;
+            // Without its server the process is of no use.
+            stop.cancel();
+            result
+        }
+    }));
+    tracing::info!(%address, "listening");
+
+    let settings = Settings {
+        manifests: arguments.filename,
+        statuses: data_dir.join("status"),
+        updates: arguments.updates.map(|path| if path.as_os_str() == "-" { Updates::Stdin } else { Updates::File(path) }),
+        until_idle: arguments.until_idle,
+        policy: ProcessPolicy { allow_internal_endpoints: true, ..ProcessPolicy::default() },
+        allow_ambient: arguments.allow_ambient,
+        retention: Retention {
+            max_age: SignedDuration::try_from(arguments.retention_max_age.duration())?,
+            max_bytes: arguments.retention_max_bytes.bytes(),
+        },
+    };
+    let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats };
+    let mut screen = Screen::new(redraw);
+    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows)).await;
+    // Nobody is answered any more before the writer, which answers, is asked to end.
+    served.cancel();
+    let served = server.await?;
+    let Means { hub, writer, .. } = means;
+    drop(hub);
+    tokio::task::spawn_blocking(move || writer.join()).await??;
+    served?;
+    Ok(result?)
+}
+
+/// Where the board is drawn.
+struct Screen {
+    redraw: bool,
+    lines: usize,
+    told: Vec<(String, Instant)>,
+}
+
+impl Screen {
+    fn new(redraw: bool) -> Self {
+        Self { redraw, lines: 0, told: Vec::new() }
+    }
+
+    fn show(&mut self, rows: &[Row]) {
+        let mut out = io::stdout().lock();
+        let drawn = if self.redraw { self.draw(rows, &mut out) } else { self.tell(rows, &mut out) };
+        // Whoever watched has gone; the data goes on.
+        let _ = drawn.and_then(|()| out.flush());
+    }
+
+    fn draw(&mut self, rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
+        let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
+        if self.lines > 0 {
+            write!(out, "\x1b[{}A\x1b[J", self.lines)?;
+        }
+        let lines = board::draw(rows, width);
+        self.lines = lines.len();
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+
+    /// A line where it says something new, and not too often.
+    fn tell(&mut self, rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
+        for (index, row) in rows.iter().enumerate() {
+            let line = row.line();
+            let now = Instant::now();
+            match self.told.get_mut(index) {
+                Some((told, at)) if *told == line || now.duration_since(*at) < PLAIN_EVERY => continue,
+                Some(entry) => *entry = (line.clone(), now),
+                None => self.told.push((line.clone(), now)),
+            }
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+}

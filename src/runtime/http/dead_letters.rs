@@ -1,0 +1,132 @@
+//! The dead letters of a dataflow: listed and shown from the store, sent again and dropped by the running worker.
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{later, problem};
+use crate::dataflow::dead_letters::{self, PAGE, Selection};
+use crate::dataflow::{DataflowError, Desks, state};
+use crate::store::Store;
+
+/// Who answers.
+#[derive(Clone)]
+struct Office {
+    store: Store,
+    desks: Desks,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// `/v1/dead-letters/{namespace}/{name}`, its letters by number, and what can be done with them.
+pub fn router(store: Store, desks: Desks) -> Router {
+    Router::new()
+        .route("/v1/dead-letters/{namespace}/{name}", get(list))
+        .route("/v1/dead-letters/{namespace}/{name}/{sequence}", get(show))
+        .route("/v1/dead-letters/{namespace}/{name}/resend", post(resend))
+        .route("/v1/dead-letters/{namespace}/{name}/drop", post(discard))
+        .with_state(Office { store, desks })
+}
+
+async fn list(State(office): State<Office>, Path((namespace, name)): Path<(String, String)>, page: Query<Page>) -> Response {
+    let limit = page.limit.unwrap_or(100).clamp(1, PAGE);
+    match read(office, format!("{namespace}/{name}"), page.from, limit + 1).await {
+        Ok(Some(mut letters)) => {
+            let next = letters.get(limit).map(|letter| letter.sequence);
+            letters.truncate(limit);
+            Json(json!({ "deadLetters": letters, "next": next })).into_response()
+        }
+        Ok(None) => unknown(&namespace, &name),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn show(
+    State(office): State<Office>,
+    Path((namespace, name, sequence)): Path<(String, String, u64)>,
+) -> Response {
+    match read(office, format!("{namespace}/{name}"), sequence, 1).await {
+        Ok(Some(letters)) => match letters.into_iter().find(|letter| letter.sequence == sequence) {
+            Some(letter) => Json(letter).into_response(),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                format!("{namespace}/{name} has no dead letter {sequence}: list them, it may have been sent again or dropped"),
+            ),
+        },
+        Ok(None) => unknown(&namespace, &name),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn resend(
+    State(office): State<Office>,
+    Path((namespace, name)): Path<(String, String)>,
+    Json(selection): Json<Selection>,
+) -> Response {
+    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else { return unasked(office, &namespace, &name).await };
+    told("resent", desk.resend(selection).await)
+}
+
+async fn discard(
+    State(office): State<Office>,
+    Path((namespace, name)): Path<(String, String)>,
+    Json(selection): Json<Selection>,
+) -> Response {
+    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else { return unasked(office, &namespace, &name).await };
+    told("dropped", desk.discard(selection).await)
+}
+
+/// The letters of a dataflow that the store knows; `None` where it knows none of that name.
+async fn read(
+    office: Office,
+    dataflow: String,
+    from: u64,
+    limit: usize,
+) -> Result<Option<Vec<dead_letters::DeadLetter>>, DataflowError> {
+    tokio::task::spawn_blocking(move || {
+        if state::load(&office.store, &dataflow)?.is_none() {
+            return Ok(None);
+        }
+        dead_letters::list(&office.store, &dataflow, from, limit).map(Some)
+    })
+    .await?
+}
+
+async fn unasked(office: Office, namespace: &str, name: &str) -> Response {
+    match read(office, format!("{namespace}/{name}"), 0, 1).await {
+        Ok(Some(_)) => later(
+            StatusCode::SERVICE_UNAVAILABLE,
+            10,
+            format!("the dataflow of {namespace}/{name} does not run, and only it can do that: see the activation's status, and try again when it runs"),
+        ),
+        Ok(None) => unknown(namespace, name),
+        Err(error) => failed(&error),
+    }
+}
+
+fn told(done: &str, result: Result<u64, DataflowError>) -> Response {
+    match result {
+        Ok(count) => Json(json!({ done: count })).into_response(),
+        Err(error @ DataflowError::Stopped) => later(StatusCode::SERVICE_UNAVAILABLE, 10, error.to_string()),
+        Err(error) => failed(&error),
+    }
+}
+
+fn unknown(namespace: &str, name: &str) -> Response {
+    problem(StatusCode::NOT_FOUND, format!("there is no dataflow {namespace}/{name}: give namespace and name of an AudienceActivation"))
+}
+
+fn failed(error: &DataflowError) -> Response {
+    problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
