@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod conditions;
 pub mod crd;
 pub mod destination;
+pub mod offline;
 pub mod quantities;
 pub mod references;
 
