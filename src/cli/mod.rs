@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod preview;
+
 /// Activates audiences to Amazon Kinesis Data Streams, declared as Kubernetes resources
 #[derive(Debug, Parser)]
 #[command(name = "activation-operator", version, propagate_version = true)]
@@ -13,9 +15,13 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Preview(preview::PreviewArguments),
+}
 
 /// Carries out what was asked for.
 pub fn run(arguments: Arguments) -> ExitCode {
-    match arguments.command {}
+    match arguments.command {
+        Command::Preview(arguments) => preview::run(&arguments),
+    }
 }
