@@ -8,7 +8,7 @@ use std::{
 
 use crate::api::crd;
 
-/// What `crd` is asked for.
+/// Prints the two custom resource definitions as YAML
 #[derive(Debug, clap::Args)]
 pub struct CrdArguments {
     /// Write each definition to its file in this folder instead, which is made if need be

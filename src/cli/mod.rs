@@ -2,6 +2,7 @@
 
 pub mod crd;
 pub mod policy;
+pub mod preview;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -18,17 +19,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the two custom resource definitions as YAML
-    Crd(crd::CrdArguments),
-    /// Print the smallest IAM policy that a destination needs
+    Preview(preview::PreviewArguments),
     Policy(policy::PolicyArguments),
+    Crd(crd::CrdArguments),
 }
 
 /// Carries out what was asked for.
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
-        Command::Crd(arguments) => crd::run(&arguments),
+        Command::Preview(arguments) => preview::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Crd(arguments) => crd::run(&arguments),
     }
 }
 

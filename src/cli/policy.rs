@@ -22,7 +22,7 @@ use crate::{
     reconcile::inventory::ObjectKey,
 };
 
-/// What `policy` is asked for.
+/// Prints the smallest IAM policy that a destination needs
 #[derive(Debug, clap::Args)]
 pub struct PolicyArguments {
     /// File with the destination, among other manifests if need be; - reads standard input

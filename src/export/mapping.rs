@@ -12,9 +12,13 @@ use crate::profile::json;
 use crate::profile::path::{Path, PathError};
 use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP};
 
+/// The member of a record that says why and from which version it was made.
+pub const METADATA: &str = "_activation";
+
 /// Everything of an activation and its destination that decides which records come out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub struct MappingSpec {
     /// `namespace/name` of the activation.
     pub activation: String,
@@ -82,6 +86,7 @@ pub struct MappedAttribute {
 /// `semantics 3.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "switches that users set one by one")]
 pub struct TriggerSwitches {
     /// Entries and exits count.
     pub audiences: bool,
@@ -169,7 +174,7 @@ impl Mapping {
         let mut tree = Node::default();
         for (index, attribute) in spec.attributes.iter().enumerate() {
             let path = Path::parse(&attribute.path).map_err(|error| MappingError::Path { index, error })?;
-            for name in [IDENTITY_MAP, SEGMENT_MEMBERSHIP] {
+            for name in [IDENTITY_MAP, SEGMENT_MEMBERSHIP, METADATA] {
                 if path.names().first().is_some_and(|first| first == name) {
                     return Err(MappingError::Reserved { index, name });
                 }
@@ -214,6 +219,15 @@ impl Mapping {
         // A path that cannot be read names nothing that is mapped.
         Path::parse(escaped).is_ok_and(|path| self.tree.touches(path.names().iter().map(String::as_str)))
     }
+
+    /// For each entry of the mapping, whether one of the paths lies at, above or below it.
+    pub(super) fn touched<'p>(&self, escaped: impl Iterator<Item = &'p str>) -> Vec<bool> {
+        let mut marks = vec![false; self.spec.attributes.len()];
+        for path in escaped.filter_map(|path| Path::parse(path).ok()) {
+            self.tree.mark(path.names(), &mut marks);
+        }
+        marks
+    }
 }
 
 impl Node {
@@ -249,6 +263,22 @@ impl Node {
     /// The child of that name.
     pub(super) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|(known, _, _)| known.as_ref() == name).map(|(_, _, child)| child)
+    }
+
+    /// Marks the entries at, above and below a path.
+    fn mark(&self, names: &[String], marks: &mut [bool]) {
+        if let Some(mark) = self.leaf.and_then(|index| marks.get_mut(index)) {
+            *mark = true;
+            return;
+        }
+        match names.split_first() {
+            Some((name, rest)) => {
+                if let Some(child) = self.child(name) {
+                    child.mark(rest, marks);
+                }
+            }
+            None => self.children.iter().for_each(|(_, _, child)| child.mark(&[], marks)),
+        }
     }
 
     fn touches<'p>(&self, names: impl Iterator<Item = &'p str>) -> bool {
@@ -340,8 +370,10 @@ pub(crate) mod tests {
 
     #[test]
     fn reserved_members_cannot_be_mapped() {
-        let error = Mapping::compile(spec(&[], &["identityMap.ecid"])).unwrap_err();
-        assert!(matches!(error, MappingError::Reserved { name: IDENTITY_MAP, .. }));
+        for path in ["identityMap.ecid", "segmentMembership", "_activation.version"] {
+            let error = Mapping::compile(spec(&[], &[path])).unwrap_err();
+            assert!(matches!(error, MappingError::Reserved { index: 0, .. }), "{path}");
+        }
     }
 
     #[test]
@@ -353,5 +385,8 @@ pub(crate) mod tests {
         for path in ["b", "a.c", "ab", "c", "c.d", r"a\.b"] {
             assert!(!mapping.touches(path), "{path}");
         }
+        let touched = |paths: &[&str]| mapping.touched(paths.iter().copied());
+        assert_eq!(touched(&["a", r"c\.d.f"]), [true, false]);
+        assert_eq!(touched(&["a.b.c", r"c\.d"]), [true, true]);
     }
 }

@@ -2,6 +2,7 @@
 //! profile as it is (backfill, resync, a dead letter sent again).
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiter::Peek;
@@ -104,11 +105,14 @@ pub struct State<'a> {
     pub entity: &'a str,
 }
 
+/// By namespace, ids as raw JSON strings.
+type Identities<'a> = Vec<(Cow<'a, str>, Vec<&'a str>)>;
+
 /// The parts of a profile that records are made of, as slices.
 struct View<'a> {
     values: Vec<Option<Cow<'a, str>>>,
     memberships: Memberships<'a>,
-    identities: Vec<(Cow<'a, str>, Vec<&'a str>)>,
+    identities: Identities<'a>,
 }
 
 impl<'a> View<'a> {
@@ -308,27 +312,26 @@ fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>)
             out.push(b',');
         }
         out.extend_from_slice(key);
-        match child.leaf {
-            Some(index) => match values.get(index) {
+        if let Some(index) = child.leaf {
+            match values.get(index) {
                 Some(Some(value)) => out.extend_from_slice(value.as_bytes()),
                 _ => out.truncate(mark),
-            },
-            None => {
-                out.push(b'{');
-                let empty = out.len();
-                write_mapped(child, values, out);
-                if out.len() == empty {
-                    out.truncate(mark);
-                } else {
-                    out.push(b'}');
-                }
             }
+            continue;
+        }
+        out.push(b'{');
+        let empty = out.len();
+        write_mapped(child, values, out);
+        if out.len() == empty {
+            out.truncate(mark);
+        } else {
+            out.push(b'}');
         }
     }
 }
 
 /// The identities by namespace, ids as raw JSON strings. Of a repeated id the first counts.
-fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<(Cow<'a, str>, Vec<&'a str>)>, ChangeError> {
+fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Identities<'a>, ChangeError> {
     let mut namespaces = Vec::new();
     let peek = slicer.peek()?;
     slicer.expect(peek, Peek::Object, IDENTITY_MAP)?;
@@ -376,7 +379,11 @@ fn write_metadata(mapping: &Mapping, change: &Change<'_>, triggers: Triggers, st
         stamp.run,
     ];
     // Each part with its length, so that no two lists of parts make one text.
-    let identity: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    let mut identity = String::new();
+    for part in parts {
+        // A `String` takes every write.
+        let _ = write!(identity, "{}:{part}", part.len());
+    }
     begin_member(out, b"\"_activation\":{\"exportId\":\"");
     out.extend_from_slice(sha256_hex(identity.as_bytes(), 16).as_bytes());
     out.extend_from_slice(b"\",\"activation\":");

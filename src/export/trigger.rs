@@ -74,10 +74,24 @@ pub(super) fn candidates(mapping: &Mapping, change: &Change<'_>) -> Triggers {
         let told = mapping.spec().exit_on_delete;
         return if told { found } else { Triggers::default() };
     }
-    let paths = if on.suppress_unchanged { &change.changed.differing } else { &change.changed.attributes };
-    found.add(Triggers::ATTRIBUTE, on.attributes && paths.iter().any(|path| mapping.touches(path)));
+    found.add(Triggers::ATTRIBUTE, on.attributes && attribute_counts(mapping, change));
     found.add(Triggers::IDENTITY, on.identities && change.changed.identities);
     found
+}
+
+/// `semantics 3.2`.
+fn attribute_counts(mapping: &Mapping, change: &Change<'_>) -> bool {
+    let (written, differing) = (&change.changed.attributes, &change.changed.differing);
+    if !written.iter().any(|path| mapping.touches(path)) {
+        return false;
+    }
+    if !mapping.spec().triggers.suppress_unchanged {
+        return true;
+    }
+    // One mapped path must be both: the write of one and the difference of another make no update of either.
+    let written = mapping.touched(written.iter().map(AsRef::as_ref));
+    let differing = mapping.touched(differing.iter().map(AsRef::as_ref));
+    written.into_iter().zip(differing).any(|(written, differs)| written && differs)
 }
 
 /// `semantics 3.4`: what remains of the candidates, given the memberships after the change.

@@ -115,7 +115,7 @@ impl<'a> Change<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ChangeError> {
         let mut slicer = Slicer::new(json::text(bytes)?);
         let (mut profile_id, mut merge_policy_id, mut version, mut receipt) = (None, None, None, None);
-        let (mut changed, mut profile, mut deleted) = (None, None, false);
+        let (mut changed, mut profile, mut deleted) = (None, None, Some(false));
         let peek = slicer.peek()?;
         slicer.expect(peek, Peek::Object, "the change")?;
         let mut key = slicer.first_key()?;
@@ -130,7 +130,7 @@ impl<'a> Change<'a> {
                     "version" => version = raw.parse().ok(),
                     "time" => receipt = json::string_value(raw).and_then(|text| time::parse(&text)),
                     "profile" => profile = Some(raw).filter(|raw| raw.starts_with('{')),
-                    "deleted" => deleted = raw == "true",
+                    "deleted" => deleted = boolean(raw),
                     _ => {}
                 }
             }
@@ -144,29 +144,43 @@ impl<'a> Change<'a> {
             time: receipt.ok_or(ChangeError::Member("time"))?,
             changed: changed.ok_or(ChangeError::Member("changed"))?,
             profile: profile.ok_or(ChangeError::Member("profile"))?,
-            deleted,
+            deleted: deleted.ok_or(ChangeError::Member("deleted"))?,
         })
     }
 }
 
+/// Every member must be there: one that a publisher leaves out would silently trigger nothing.
 fn parse_changed<'a>(slicer: &mut Slicer<'a>) -> Result<Changed<'a>, ChangeError> {
-    let mut changed = Changed::default();
+    let (mut attributes, mut identities, mut audiences, mut differing) = (None, None, None, None);
     let peek = slicer.peek()?;
     slicer.expect(peek, Peek::Object, "changed")?;
     let mut key = slicer.first_key()?;
     while let Some(name) = key {
         match name.as_ref() {
-            "attributes" => changed.attributes = parse_strings(slicer, "changed.attributes")?,
-            "differing" => changed.differing = parse_strings(slicer, "changed.differing")?,
-            "audiences" => changed.audiences = parse_audiences(slicer)?,
-            "identities" => changed.identities = slicer.raw()? == "true",
+            "attributes" => attributes = Some(parse_strings(slicer, "changed.attributes")?),
+            "differing" => differing = Some(parse_strings(slicer, "changed.differing")?),
+            "audiences" => audiences = Some(parse_audiences(slicer)?),
+            "identities" => identities = boolean(slicer.raw()?),
             _ => {
                 slicer.raw()?;
             }
         }
         key = slicer.next_key()?;
     }
-    Ok(changed)
+    Ok(Changed {
+        attributes: attributes.ok_or(ChangeError::Member("changed.attributes"))?,
+        identities: identities.ok_or(ChangeError::Member("changed.identities"))?,
+        audiences: audiences.ok_or(ChangeError::Member("changed.audiences"))?,
+        differing: differing.ok_or(ChangeError::Member("changed.differing"))?,
+    })
+}
+
+fn boolean(raw: &str) -> Option<bool> {
+    match raw {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec<Cow<'a, str>>, ChangeError> {
@@ -192,11 +206,16 @@ fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>
         let (mut namespace, mut id, mut from, mut to) = (None, None, None, None);
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
-            let value = json::string_value(slicer.raw()?);
+            let raw = slicer.raw()?;
+            let value = json::string_value(raw);
             match name.as_ref() {
                 "namespace" => namespace = value,
                 "id" => id = value,
-                "from" => from = value.and_then(|text| Status::parse(&text)),
+                "from" if raw == "null" => from = None,
+                "from" => {
+                    let status = value.and_then(|text| Status::parse(&text));
+                    from = Some(status.ok_or(ChangeError::Member("changed.audiences[].from"))?);
+                }
                 "to" => to = value.and_then(|text| Status::parse(&text)),
                 _ => {}
             }
@@ -240,9 +259,31 @@ mod tests {
     }
 
     #[test]
-    fn a_change_without_a_member_says_which() {
-        let error =
-            Change::parse(br#"{"profileId":"p","mergePolicyId":"default","time":"2026-01-02T03:04:05Z"}"#).unwrap_err();
-        assert_eq!(error, ChangeError::Member("version"));
+    fn a_change_without_a_member_or_with_one_of_another_type_says_which() {
+        let whole = r#"{"profileId":"p","mergePolicyId":"m","version":1,"time":"2026-01-02T03:04:05Z","changed":{"attributes":[],"identities":false,"audiences":[{"namespace":"n","id":"a","from":null,"to":"exited"}],"differing":[]},"profile":{}}"#;
+        assert!(!Change::parse(whole.as_bytes()).unwrap().deleted);
+        let table = [
+            (r#""profileId":"p","#, "", "profileId"),
+            (r#""profileId":"p""#, r#""profileId":"""#, "profileId"),
+            (r#""mergePolicyId":"m","#, "", "mergePolicyId"),
+            (r#""version":1,"#, "", "version"),
+            (r#""version":1"#, r#""version":-1"#, "version"),
+            ("2026-01-02T03:04:05Z", "today", "time"),
+            (r#""attributes":[],"#, "", "changed.attributes"),
+            (r#""attributes":[]"#, r#""attributes":[7]"#, "changed.attributes"),
+            (r#""identities":false,"#, "", "changed.identities"),
+            ("false", r#""false""#, "changed.identities"),
+            (r#","differing":[]"#, "", "changed.differing"),
+            (r#""id":"a","#, "", "changed.audiences[].id"),
+            ("null", r#""gone""#, "changed.audiences[].from"),
+            (r#""exited""#, r#""gone""#, "changed.audiences[].to"),
+            (r#""profile":{}"#, r#""profile":[]"#, "profile"),
+            (r#""profile":{}"#, r#""profile":{},"deleted":1"#, "deleted"),
+        ];
+        for (from, to, member) in table {
+            let text = whole.replace(from, to);
+            assert_ne!(text, whole);
+            assert_eq!(Change::parse(text.as_bytes()), Err(ChangeError::Member(member)), "{text}");
+        }
     }
 }

@@ -70,6 +70,11 @@ pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
 pub fn parse_object(text: &str) -> Result<Object<'_>, JsonError> {
     let mut slicer = Slicer::new(text);
     let peek = slicer.peek()?;
+    if peek != Peek::Object {
+        // Its first letter alone does not make a text a value: what is no JSON at all is told as such.
+        slicer.raw()?;
+        slicer.finish()?;
+    }
     slicer.expect(peek, Peek::Object, "the line")?;
     let object = slicer.object(1)?;
     slicer.finish()?;
@@ -89,7 +94,7 @@ pub fn type_name(raw: &str) -> &'static str {
 }
 
 /// The characters of a raw JSON string (quotes included), or `None` where it is not a string.
-pub fn string_value<'a>(raw: &'a str) -> Option<Cow<'a, str>> {
+pub fn string_value(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.as_bytes().contains(&b'\\') {
         serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
@@ -350,7 +355,19 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_with_its_column() {
-        for text in ["", "{", "{\"a\":}", "{\"a\":1}x", "{'a':1}", "{\"a\":01}", "{\"a\":\"\\ud800\"}", "{\"a\":NaN}"] {
+        for text in [
+            "",
+            "no json",
+            "1 2",
+            "[1",
+            "{",
+            "{\"a\":}",
+            "{\"a\":1}x",
+            "{'a':1}",
+            "{\"a\":01}",
+            "{\"a\":\"\\ud800\"}",
+            "{\"a\":NaN}",
+        ] {
             assert!(matches!(parse_object(text), Err(JsonError::Syntax { .. })), "{text}");
         }
         assert_eq!(parse_object("[1]").unwrap_err().to_string(), "the line must be an object, but is an array");

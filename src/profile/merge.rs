@@ -44,8 +44,12 @@ pub struct IndexEdit {
 
 /// Applies `update`, received at `now`, to the profile `before` it. `None` where there is nothing to do: the delete of a
 /// profile that does not exist.
-pub fn merge<'a>(before: Option<Entity<'a>>, update: Update<'a>, now: Timestamp) -> Option<Merged<'a>> {
+pub fn merge<'a>(mut before: Option<Entity<'a>>, update: Update<'a>, now: Timestamp) -> Option<Merged<'a>> {
     let existing = statuses(before.as_ref());
+    if let Some(entity) = &mut before {
+        // First of all, so that an exit that is told again after 30 days is a new one instead of none.
+        forget(&mut entity.memberships, now);
+    }
     let received = time::whole_seconds(update.time.unwrap_or(now));
     let mut merged = match update.operation {
         Operation::Delete => delete(before?),
@@ -57,12 +61,16 @@ pub fn merge<'a>(before: Option<Entity<'a>>, update: Update<'a>, now: Timestamp)
             existing.into_iter().map(|((namespace, id), _)| IndexEdit { namespace, id, status: None }).collect();
         return Some(merged);
     }
-    for audiences in merged.entity.memberships.values_mut() {
-        audiences.retain(|_, membership| !membership.exited_at.is_some_and(|exited| time::forgotten(exited, now)));
-    }
-    merged.entity.memberships.retain(|_, audiences| !audiences.is_empty());
     merged.index = index_edits(existing, &merged.entity);
     Some(merged)
+}
+
+/// `semantics 4.4`: drops the exits that are 30 days old.
+fn forget(memberships: &mut Memberships<'_>, now: Timestamp) {
+    for audiences in memberships.values_mut() {
+        audiences.retain(|_, membership| !membership.exited_at.is_some_and(|exited| time::forgotten(exited, now)));
+    }
+    memberships.retain(|_, audiences| !audiences.is_empty());
 }
 
 type ByAudience = indexmap::IndexMap<(String, String), Status, foldhash::fast::RandomState>;
@@ -246,7 +254,7 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn changed<'a>(self, identities: bool, audiences: Vec<AudienceChange<'a>>) -> Changed<'a> {
+    fn changed(self, identities: bool, audiences: Vec<AudienceChange<'_>>) -> Changed<'_> {
         let owned = |paths: Paths| paths.into_iter().map(Cow::Owned).collect();
         Changed { attributes: owned(self.written), identities, audiences, differing: owned(self.differing) }
     }

@@ -165,7 +165,7 @@ impl<'a> Header<'a> {
                 "time" => "header.time",
                 _ => continue,
             };
-            let text = node_string(node, place)?;
+            let text = node_string(&node, place)?;
             match place {
                 "header.profileId" => {
                     bounded_id(place, &text)?;
@@ -228,7 +228,7 @@ fn identities(object: Object<'_>) -> Result<Ordered<'_, Option<Ordered<'_, Ident
         bounded_id(&place, &namespace)?;
         let list = match node {
             Node::Object(_) => return Err(refused(&place, must_be("an array of identities or null", "{"))),
-            node if node.is_null() => None,
+            node @ Node::Leaf(_) if node.is_null() => None,
             Node::Leaf(Cow::Borrowed(raw)) => Some(entity::parse_identity_list(&mut Slicer::new(raw), &namespace)?),
             Node::Leaf(Cow::Owned(raw)) => {
                 let list = entity::parse_identity_list(&mut Slicer::new(&raw), &namespace)?;
@@ -271,7 +271,7 @@ fn qualification(mut object: Object<'_>, place: &str) -> Result<Qualification, U
     let Some(node) = object.swap_remove("status") else {
         return Err(refused(&status_place, "missing: give realized or exited".to_owned()));
     };
-    let text = node_string(node, &status_place)?;
+    let text = node_string(&node, &status_place)?;
     let Some(status) = Status::parse(&text) else {
         return Err(refused(&status_place, format!("\"{}\" is not one of realized, existing, exited", shown(&text))));
     };
@@ -279,7 +279,7 @@ fn qualification(mut object: Object<'_>, place: &str) -> Result<Qualification, U
         None => None,
         Some(node) => {
             let place = format!("{place}.lastQualificationTime");
-            let text = node_string(node, &place)?;
+            let text = node_string(&node, &place)?;
             Some(time::whole_seconds(readable_time(&place, &text)?))
         }
     };
@@ -293,14 +293,14 @@ fn open<'a>(node: Node<'a>, place: &str) -> Result<Object<'a>, UpdateError> {
     }
 }
 
-fn node_string<'a>(node: Node<'a>, place: &str) -> Result<Cow<'a, str>, UpdateError> {
-    let text = match &node {
+fn node_string<'a>(node: &Node<'a>, place: &str) -> Result<Cow<'a, str>, UpdateError> {
+    let text = match node {
         Node::Leaf(Cow::Borrowed(raw)) => json::string_value(raw),
         Node::Leaf(Cow::Owned(raw)) => json::string_value(raw).map(|text| Cow::Owned(text.into_owned())),
         Node::Object(_) => None,
     };
     text.ok_or_else(|| {
-        let found = match &node {
+        let found = match node {
             Node::Object(_) => "{",
             Node::Leaf(raw) => raw,
         };
