@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
@@ -24,6 +24,7 @@ use crate::standalone::shell::{self, Means, Settings};
 use crate::standalone::updates::Updates;
 use crate::standalone::Summary;
 use crate::store::Store;
+use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::metrics::Metrics;
@@ -174,7 +175,7 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
 struct Screen {
     redraw: bool,
     lines: usize,
-    told: Vec<(String, Instant)>,
+    told: Vec<(String, Duration)>,
 }
 
 impl Screen {
@@ -203,9 +204,9 @@ impl Screen {
     fn tell(&mut self, rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
         for (index, row) in rows.iter().enumerate() {
             let line = row.line();
-            let now = Instant::now();
+            let now = clock::monotonic();
             match self.told.get_mut(index) {
-                Some((told, at)) if *told == line || now.duration_since(*at) < PLAIN_EVERY => continue,
+                Some((told, at)) if *told == line || now.saturating_sub(*at) < PLAIN_EVERY => continue,
                 Some(entry) => *entry = (line.clone(), now),
                 None => self.told.push((line.clone(), now)),
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
@@ -111,7 +111,8 @@ struct Shell<'a> {
     updates: Option<JoinHandle<Result<Taken, UpdatesError>>>,
     summary: Summary,
     rows: Vec<Row>,
-    forgotten: Instant,
+    /// When it was last looked at what can be forgotten.
+    forgotten: Duration,
 }
 
 /// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass.
@@ -174,7 +175,7 @@ impl<'a> Shell<'a> {
             updates: None,
             summary: Summary::default(),
             rows: Vec::new(),
-            forgotten: Instant::now(),
+            forgotten: clock::monotonic(),
         })
     }
 
@@ -197,8 +198,9 @@ impl<'a> Shell<'a> {
         self.apply(&outcome).await;
         self.publish(&outcome, &progress)?;
         self.begin_updates(reading).await?;
-        if self.forgotten.elapsed() >= FORGET {
-            self.forgotten = Instant::now();
+        let now = clock::monotonic();
+        if now.saturating_sub(self.forgotten) >= FORGET {
+            self.forgotten = now;
             self.forget().await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{MemberFilter, AudienceKey, Head, ProfileKey, Snapshot, Store, StoreError};
+use super::{AudienceKey, Head, MemberFilter, ProfileKey, Snapshot, Store, StoreError};
 use crate::profile::entity::Status;
 
 fn store() -> (tempfile::TempDir, Store) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::meter::Meter;
@@ -75,7 +75,7 @@ pub(super) struct Worker {
     ahead: u64,
     feed: FeedState,
     /// Set while the worker is to stop: when it gives up waiting.
-    give_up: Option<Instant>,
+    give_up: Option<Duration>,
 }
 
 /// How the reader goes.
@@ -149,7 +149,7 @@ impl Worker {
     /// Runs until it is told to stop.
     pub(super) async fn run(mut self) -> Result<(), DataflowError> {
         let mut clients = self.client.subscribe();
-        let mut tick = Instant::now() + TICK;
+        let mut tick = clock::monotonic() + TICK;
         let mut stopping = false;
         loop {
             self.offer()?;
@@ -171,9 +171,10 @@ impl Worker {
                 Event::Credentials => self.sender.heal(clock::monotonic()),
                 Event::History | Event::Committed | Event::More => {}
                 Event::Time => {
-                    if Instant::now() >= tick {
-                        tick = Instant::now() + TICK;
-                        self.meter.tick(clock::monotonic());
+                    let now = clock::monotonic();
+                    if now >= tick {
+                        tick = now + TICK;
+                        self.meter.tick(now);
                         self.checkpoint.roll(clock::now());
                         self.publish();
                         self.commit_if_due();
@@ -181,7 +182,7 @@ impl Worker {
                 }
                 Event::Stop => {
                     stopping = true;
-                    self.give_up = Some(Instant::now() + DRAIN);
+                    self.give_up = Some(clock::monotonic() + DRAIN);
                     self.sender.flush();
                 }
             }
@@ -192,13 +193,10 @@ impl Worker {
     async fn wait(
         &mut self,
         clients: &mut watch::Receiver<crate::kinesis::client::StreamClient>,
-        tick: Instant,
+        tick: Duration,
         stopping: bool,
     ) -> Result<Event, DataflowError> {
-        let wake = self.sender.next_wake().map_or(tick, |wake| {
-            let left = wake.saturating_sub(clock::monotonic());
-            tick.min(Instant::now() + left)
-        });
+        let wake = self.sender.next_wake().map_or(tick, |wake| wake.min(tick)).saturating_sub(clock::monotonic());
         let wants_batch = self.batch.is_empty()
             && !stopping
             && matches!(self.feed, FeedState::Reading | FeedState::Unreachable(_))
@@ -227,7 +225,7 @@ impl Worker {
                 Event::History
             }
             found = self.reader.next(), if wants_batch => Event::Read(found),
-            () = sleep_until(wake) => Event::Time,
+            () = sleep(wake) => Event::Time,
             // Last, and only after everybody else had a turn.
             () = tokio::task::yield_now(), if can_offer => Event::More,
         })
@@ -269,7 +267,7 @@ impl Worker {
     /// Whether nothing is under way, or not worth waiting for.
     fn is_drained(&self) -> bool {
         self.tracker.is_empty()
-            || self.give_up.is_some_and(|at| Instant::now() >= at)
+            || self.give_up.is_some_and(|at| clock::monotonic() >= at)
             || matches!(self.sender.health(), Health::Paused { .. })
     }
 

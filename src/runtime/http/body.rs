@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::hub::ingest::MAX_BODY_BYTES;
 
@@ -105,16 +105,25 @@ async fn receive_frames(
     intake: &Intake,
     patience: Patience,
 ) -> Result<Received, BodyError> {
-    let deadline = Instant::now() + patience.whole;
+    let received = timeout(patience.whole, receive_each(frames, packing, intake, patience.silence)).await;
+    received.unwrap_or(Err(BodyError::TooSlow))
+}
+
+async fn receive_each(
+    frames: &mut (impl Stream<Item = Result<Bytes, axum::Error>> + Unpin),
+    packing: Packing,
+    intake: &Intake,
+    silence: Duration,
+) -> Result<Received, BodyError> {
     let mut unpacker = Unpacker::new(packing, intake);
     let mut packed = 0;
     loop {
-        let frame = timeout_at(deadline, timeout(patience.silence, frames.next())).await;
+        let frame = timeout(silence, frames.next()).await;
         match frame {
-            Err(_) | Ok(Err(_)) => return Err(BodyError::TooSlow),
-            Ok(Ok(None)) => return unpacker.finish(),
-            Ok(Ok(Some(Err(error)))) => return Err(BodyError::CutOff(cause(&error))),
-            Ok(Ok(Some(Ok(bytes)))) => {
+            Err(_) => return Err(BodyError::TooSlow),
+            Ok(None) => return unpacker.finish(),
+            Ok(Some(Err(error))) => return Err(BodyError::CutOff(cause(&error))),
+            Ok(Some(Ok(bytes))) => {
                 packed += bytes.len();
                 if packed > MAX_BODY_BYTES {
                     return Err(BodyError::TooLarge);

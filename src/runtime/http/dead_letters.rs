@@ -39,7 +39,11 @@ pub fn router(store: Store, desks: Desks) -> Router {
         .with_state(Office { store, desks })
 }
 
-async fn list(State(office): State<Office>, Path((namespace, name)): Path<(String, String)>, page: Query<Page>) -> Response {
+async fn list(
+    State(office): State<Office>,
+    Path((namespace, name)): Path<(String, String)>,
+    page: Query<Page>,
+) -> Response {
     let limit = page.limit.unwrap_or(100).clamp(1, PAGE);
     match read(office, format!("{namespace}/{name}"), page.from, limit + 1).await {
         Ok(Some(mut letters)) => {
@@ -61,7 +65,9 @@ async fn show(
             Some(letter) => Json(letter).into_response(),
             None => problem(
                 StatusCode::NOT_FOUND,
-                format!("{namespace}/{name} has no dead letter {sequence}: list them, it may have been sent again or dropped"),
+                format!(
+                    "{namespace}/{name} has no dead letter {sequence}: list them, it may have been sent again or dropped"
+                ),
             ),
         },
         Ok(None) => unknown(&namespace, &name),
@@ -74,7 +80,9 @@ async fn resend(
     Path((namespace, name)): Path<(String, String)>,
     Json(selection): Json<Selection>,
 ) -> Response {
-    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else { return unasked(office, &namespace, &name).await };
+    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
+        return unasked(office, &namespace, &name).await;
+    };
     told("resent", desk.resend(selection).await)
 }
 
@@ -83,7 +91,9 @@ async fn discard(
     Path((namespace, name)): Path<(String, String)>,
     Json(selection): Json<Selection>,
 ) -> Response {
-    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else { return unasked(office, &namespace, &name).await };
+    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
+        return unasked(office, &namespace, &name).await;
+    };
     told("dropped", desk.discard(selection).await)
 }
 
@@ -108,7 +118,9 @@ async fn unasked(office: Office, namespace: &str, name: &str) -> Response {
         Ok(Some(_)) => later(
             StatusCode::SERVICE_UNAVAILABLE,
             10,
-            format!("the dataflow of {namespace}/{name} does not run, and only it can do that: see the activation's status, and try again when it runs"),
+            format!(
+                "the dataflow of {namespace}/{name} does not run, and only it can do that: see the activation's status, and try again when it runs"
+            ),
         ),
         Ok(None) => unknown(namespace, name),
         Err(error) => failed(&error),
@@ -124,7 +136,10 @@ fn told(done: &str, result: Result<u64, DataflowError>) -> Response {
 }
 
 fn unknown(namespace: &str, name: &str) -> Response {
-    problem(StatusCode::NOT_FOUND, format!("there is no dataflow {namespace}/{name}: give namespace and name of an AudienceActivation"))
+    problem(
+        StatusCode::NOT_FOUND,
+        format!("there is no dataflow {namespace}/{name}: give namespace and name of an AudienceActivation"),
+    )
 }
 
 fn failed(error: &DataflowError) -> Response {
