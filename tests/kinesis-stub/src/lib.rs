@@ -21,7 +21,8 @@
 //!
 //! `kinesis-stub --listen 127.0.0.1:0 --stream orders:4 --key writer:secret:ListStreams,PutRecord,PutRecords --log committed.ndjson`
 //! prints `{"listening": "http://127.0.0.1:…"}` as its first line and runs until SIGTERM or Ctrl-C. `--help` tells every flag.
-//! `--no-log` keeps nothing and checks base64 by its length alone: the mode for benchmarks, which must not measure the stub.
+//! `--no-log` keeps nothing and checks base64 by its length alone; with `--no-verify` it is the mode for benchmarks, which must
+//! not measure the stub: hashing a body to check its signature costs as much as everything that a client does with it.
 //! `--faults JSON` sets faults from the start, in the form below.
 //!
 //! # The log

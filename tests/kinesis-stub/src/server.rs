@@ -11,10 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -66,7 +68,8 @@ async fn connection(stream: TcpStream, service: Arc<Service>, stop: Cancellation
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
     let line = TokioIo::new(Line { stream, reset: reset.clone() });
-    let respond = service_fn(move |request| respond(service.clone(), request, reset.clone()));
+    let spare = Arc::new(Mutex::new(Vec::new()));
+    let respond = service_fn(move |request| respond(service.clone(), request, reset.clone(), spare.clone()));
     let serving = http1::Builder::new().max_buf_size(1 << 20).serve_connection(line, respond);
     tokio::select! {
         () = stop.cancelled() => {}
@@ -88,18 +91,32 @@ async fn respond(
     service: Arc<Service>,
     request: Request<Incoming>,
     reset: Arc<AtomicBool>,
+    spare: Arc<Mutex<Vec<u8>>>,
 ) -> Result<Response<Full<Bytes>>, NoAnswer> {
     let (parts, body) = request.into_parts();
-    let Some(body) = read(body).await? else {
+    // A connection's requests come one after the other and share a buffer: fresh pages for each cost a third of the speed.
+    let mut buffer = std::mem::take(&mut *spare.lock());
+    if !read(body, &mut buffer).await? {
         return Ok(plain(413, "The body is too large."));
-    };
+    }
+    let answered = answer(&service, &parts, &buffer, &reset).await;
+    *spare.lock() = buffer;
+    answered
+}
+
+async fn answer(
+    service: &Service,
+    parts: &Parts,
+    body: &[u8],
+    reset: &AtomicBool,
+) -> Result<Response<Full<Bytes>>, NoAnswer> {
     if parts.uri.path().starts_with("/_stub/") {
-        return Ok(response(control::answer(&service, &parts, &body)));
+        return Ok(response(control::answer(service, parts, body)));
     }
     if parts.method != Method::POST || parts.uri.path() != "/" {
         return Ok(plain(404, "Only POST / and /_stub/ are here."));
     }
-    match service.exchange(&parts, &body).await {
+    match service.exchange(parts, body).await {
         Ending::Answered(answer) => Ok(response(answer)),
         Ending::Broken(how) => {
             reset.store(how == Break::Rst, Ordering::Release);
@@ -109,22 +126,23 @@ async fn respond(
     }
 }
 
-/// The whole body in one piece; `None` where it is larger than any request may be.
-async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
+/// Reads the whole body into `whole`, in place of what is there; false where it is larger than any request may be.
+async fn read(mut body: Incoming, whole: &mut Vec<u8>) -> Result<bool, hyper::Error> {
+    whole.clear();
     let expected = body.size_hint().lower() as usize;
     if expected > MAX_BODY_BYTES {
-        return Ok(None);
+        return Ok(false);
     }
-    let mut whole = Vec::with_capacity(expected);
+    whole.reserve(expected);
     while let Some(frame) = body.frame().await {
         if let Some(bytes) = frame?.data_ref() {
             if whole.len() + bytes.len() > MAX_BODY_BYTES {
-                return Ok(None);
+                return Ok(false);
             }
             whole.extend_from_slice(bytes);
         }
     }
-    Ok(Some(whole))
+    Ok(true)
 }
 
 fn plain(status: u16, text: &str) -> Response<Full<Bytes>> {
