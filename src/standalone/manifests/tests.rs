@@ -152,7 +152,7 @@ fn each_refusal_names_the_place_and_the_mend() {
 #[test]
 fn one_of_ours_that_its_rules_refuse_is_told_with_the_field() {
     let problem = problem(
-        "apiVersion: activation.dev/v1alpha1\nkind: AudienceActivation\nmetadata: {name: vip}\nspec: {audiences: [{id: 7}]}\n",
+        "apiVersion: activation.dev/v1alpha1\nkind: AudienceActivation\nmetadata: {name: vip}\nspec: {destinationRef: {name: events}, audiences: [{id: 7}]}\n",
     );
     assert_eq!(problem.place, "m.yaml, document 1, AudienceActivation default/vip");
     assert!(problem.message.starts_with("spec"), "{problem}");
