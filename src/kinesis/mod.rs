@@ -6,4 +6,5 @@ pub mod credentials;
 pub mod outcome;
 pub mod policy;
 pub mod probe;
+pub mod sender;
 pub mod target;

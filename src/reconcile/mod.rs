@@ -1,5 +1,7 @@
 //! From resources to running dataflows: the middle that both shells share.
 //!
-//! [`inventory`] is what a shell has found: a folder's manifests, or an API server's objects.
+//! [`inventory`] is what a shell has found: a folder's manifests, or an API server's objects. [`mapping`] is what a dataflow
+//! exports, made of an activation and its destination.
 
 pub mod inventory;
+pub mod mapping;
