@@ -1,7 +1,12 @@
-//! From resources to running dataflows: the middle that both shells share.
+//! From resources to running dataflows: the middle that both shells share. Pure: asks no network and no clock.
 //!
-//! [`inventory`] is what a shell has found: a folder's manifests, or an API server's objects. [`mapping`] is what a dataflow
-//! exports, made of an activation and its destination.
+//! One file per step. [`inventory`] is what a shell has found: a folder's manifests, or an API server's objects. [`mapping`]
+//! is what a dataflow exports, made of an activation and its destination.
 
+pub mod dereference;
 pub mod inventory;
 pub mod mapping;
+pub mod validate;
+
+#[cfg(test)]
+pub(crate) mod samples;
