@@ -6,6 +6,7 @@
 pub mod dereference;
 pub mod inventory;
 pub mod mapping;
+pub mod probe;
 pub mod validate;
 
 #[cfg(test)]
