@@ -6,6 +6,7 @@
 pub mod dereference;
 pub mod inventory;
 pub mod mapping;
+pub mod plan;
 pub mod probe;
 pub mod validate;
 
