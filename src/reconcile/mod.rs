@@ -6,8 +6,10 @@
 pub mod dereference;
 pub mod inventory;
 pub mod mapping;
+pub mod observe;
 pub mod plan;
 pub mod probe;
+pub mod status;
 pub mod validate;
 
 #[cfg(test)]
