@@ -3,6 +3,7 @@
 //! One file per step. [`inventory`] is what a shell has found: a folder's manifests, or an API server's objects. [`mapping`]
 //! is what a dataflow exports, made of an activation and its destination.
 
+pub mod alerts;
 pub mod dereference;
 pub mod inventory;
 pub mod mapping;
