@@ -6,11 +6,11 @@ use super::quantities::Moment;
 
 /// A fieldless enum whose names are what is written on the resource.
 macro_rules! names {
-    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $name:ident,)* }) => {
+    ($(#[$meta:meta])* $type:ident { $($(#[doc = $doc:literal])* $name:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $type {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl $type {
@@ -21,6 +21,13 @@ macro_rules! names {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// What it means, in the words of its documentation.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),*).trim_ascii(),)*
                 }
             }
         }
@@ -208,6 +215,26 @@ names! {
     }
 }
 
+/// The page that lists every condition and every reason, as `docs/conditions.md` holds it.
+pub fn markdown() -> String {
+    let row = |name: &str, description: &str| format!("| `{name}` | {description} |\n");
+    let conditions = |types: &[ConditionType]| -> String {
+        types.iter().map(|name| row(name.as_str(), name.description())).collect()
+    };
+    let reasons: String = Reason::ALL.iter().map(|name| row(name.as_str(), name.description())).collect();
+    format!(
+        "<!-- Generated from src/api/conditions.rs: UPDATE_DOCS=1 cargo test --test conditions_docs -->\n\n\
+         # Conditions and reasons\n\n\
+         Each resource always carries all of its conditions, each with the generation that it speaks of. `message` says the\n\
+         cause and the mend; `reason` is one of the list below.\n\n\
+         ## Conditions of every KinesisDestination\n\n| type | when True |\n| --- | --- |\n{}\n\
+         ## Conditions of every AudienceActivation\n\n| type | when True |\n| --- | --- |\n{}\n\
+         ## Reasons\n\n| reason | meaning |\n| --- | --- |\n{reasons}",
+        conditions(&ConditionType::DESTINATION),
+        conditions(&ConditionType::ACTIVATION),
+    )
+}
+
 /// A moment as conditions hold it, in whole seconds.
 pub fn condition_time(moment: Moment) -> Time {
     let seconds = moment.millis().div_euclid(1_000);
@@ -233,6 +260,15 @@ mod tests {
             assert_eq!(name.parse::<Reason>().unwrap(), *reason);
         }
         assert!("Flows".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn every_name_says_what_it_means() {
+        let types = ConditionType::ALL.iter().map(|name| name.description());
+        for description in types.chain(Reason::ALL.iter().map(|name| name.description())) {
+            assert!(description.ends_with('.') && !description.contains('|'), "{description}");
+        }
+        assert_eq!(Reason::SecretNotFound.description(), "The Secret that is referred to does not exist.");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The command line: parsed here, carried out by the modules of its commands.
 
 pub mod crd;
+pub mod dead_letters;
 pub mod policy;
 pub mod preview;
+pub mod standalone;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -19,14 +21,18 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Standalone(standalone::StandaloneArguments),
     Preview(preview::PreviewArguments),
     Policy(policy::PolicyArguments),
+    DeadLetters(dead_letters::DeadLettersArguments),
     Crd(crd::CrdArguments),
 }
 
 /// Carries out what was asked for.
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
+        Command::Standalone(arguments) => standalone::run(arguments),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),

@@ -1,6 +1,6 @@
 //! Types: everything that a shell has found, by name. A folder and an API server look the same from here on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::api::{AudienceActivation, KinesisDestination};
@@ -58,6 +58,8 @@ impl fmt::Debug for Secret {
 pub struct Inventory {
     /// The Secrets.
     pub secrets: BTreeMap<ObjectKey, Secret>,
+    /// Secrets that may be there, but that the shell is forbidden to read.
+    pub forbidden_secrets: BTreeSet<ObjectKey>,
     /// The destinations, as an API server would hold them: defaults filled in.
     pub destinations: BTreeMap<ObjectKey, KinesisDestination>,
     /// The activations, likewise.
