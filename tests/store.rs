@@ -23,7 +23,7 @@ fn update(profile: &str, number: u64) -> String {
     format!(
         "{{\"header\":{{\"profileId\":\"{profile}\"}},\"body\":{{\"xdmEntity\":{{\"n\":{number},\
          \"segmentMembership\":{{\"ups\":{{\"a\":{{\"status\":\"{}\"}}}}}}}}}}}}\n",
-        if number % 3 == 0 { "exited" } else { "realized" }
+        if number.is_multiple_of(3) { "exited" } else { "realized" }
     )
 }
 
@@ -52,7 +52,7 @@ fn the_other_process() {
     let (hub, _writer) = start(Path::new(path));
     println!("\nready");
     if role == "hold" {
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
     let from = *hub.head().borrow();
     for number in from.. {
@@ -238,6 +238,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn is_journal(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "jnl")
+}
+
+fn used_bytes(content: &[u8]) -> usize {
+    content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 /// Opens and reads everything.
 fn read_all(path: &Path) -> Result<u64, StoreError> {
     let store = Store::open(path, CACHE)?;
@@ -279,6 +287,11 @@ fn store_of_tables_and_journal(path: &Path) {
 fn a_damaged_file_is_a_clear_error_or_does_no_harm_and_is_never_a_panic() {
     let data = tempfile::tempdir().unwrap();
     store_of_tables_and_journal(data.path());
+    for file in files(data.path()).into_iter().filter(|file| is_journal(file)) {
+        // It is made larger than it is used: copies need not be.
+        let used = used_bytes(&std::fs::read(&file).unwrap());
+        std::fs::File::options().write(true).open(file).unwrap().set_len(used as u64).unwrap();
+    }
     let whole = read_all(data.path()).unwrap();
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -286,11 +299,12 @@ fn a_damaged_file_is_a_clear_error_or_does_no_harm_and_is_never_a_panic() {
     for file in files(data.path()) {
         let name = file.strip_prefix(data.path()).unwrap().to_owned();
         let content = std::fs::read(&file).unwrap();
-        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let used = used_bytes(&content);
+        let flips = if is_journal(&name) { 200 } else { 6 };
         let mut damages = vec![("emptied", Vec::new()), ("halved", content[..used / 2].to_vec())];
-        for part in 0..6 {
+        for part in 0..flips {
             let mut flipped = content.clone();
-            if let Some(byte) = flipped.get_mut(used * part / 6) {
+            if let Some(byte) = flipped.get_mut(used * part / flips) {
                 *byte ^= 0xff;
                 damages.push(("flipped", flipped));
             }
@@ -313,9 +327,8 @@ fn a_damaged_file_is_a_clear_error_or_does_no_harm_and_is_never_a_panic() {
         }
     }
     std::panic::set_hook(hook);
-    eprintln!("{harmless} harmless; told: {told:#?}");
     assert_eq!(wrong, [""; 0]);
-    assert!(told.values().sum::<u32>() > 10, "{told:?}");
+    assert!(harmless > 0 && told.values().sum::<u32>() > 10, "{told:?}");
     for message in told.keys() {
         assert!(message.contains("damaged") && message.contains("from a backup"), "{message}");
     }

@@ -190,8 +190,8 @@ impl Applier {
 
     /// What was answered under an idempotency key, the latest first: by this group, by those on the way, by those in the store.
     fn known_answer(&self, key: &str, group: &Group) -> Result<Option<StoredAnswer>, StoreError> {
-        let unsaved = std::iter::once(&group.made).chain(self.on_the_way.iter().rev());
-        if let Some(known) = unsaved.filter_map(|made| made.answers.get(key)).next() {
+        let mut unsaved = std::iter::once(&group.made).chain(self.on_the_way.iter().rev());
+        if let Some(known) = unsaved.find_map(|made| made.answers.get(key)) {
             return Ok(Some(known.clone()));
         }
         let Some(kept) = self.store.answer(key)? else { return Ok(None) };
@@ -216,8 +216,7 @@ impl Applier {
         let unsaved = [&attempt.profiles, &group.made.profiles].into_iter();
         let pending = unsaved
             .chain(self.on_the_way.iter().rev().map(|made| &made.profiles))
-            .filter_map(|profiles| profiles.get(&key))
-            .next();
+            .find_map(|profiles| profiles.get(&key));
         let stored = match pending {
             Some(_) => None,
             None => self.store.profile(&key)?,
@@ -257,5 +256,5 @@ impl Attempt {
 }
 
 fn digest(body: &[u8]) -> String {
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(body))
 }

@@ -90,6 +90,7 @@ impl Snapshot {
 
 impl MemberCursor<'_> {
     /// The next profile, with the filters (by their place in the list) that it is a member of.
+    #[allow(clippy::should_implement_trait, reason = "reading may fail, which an iterator cannot say as plainly")]
     pub fn next(&mut self) -> Result<Option<(String, Vec<usize>)>, StoreError> {
         let Some((profile, mut audiences)) = self.next.pop_first() else { return Ok(None) };
         audiences.sort_unstable();

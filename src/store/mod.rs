@@ -11,6 +11,7 @@ mod space;
 mod tests;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,7 +161,9 @@ impl Store {
         std::fs::create_dir_all(path).map_err(directory)?;
         space::probe_writable(path).map_err(directory)?;
         let opened = |error| StoreError::opening(path, error);
-        let db = Database::builder(path).cache_size(cache_bytes).open().map_err(opened)?;
+        // Some damage makes the recovery panic, where other damage is an error of it.
+        let recovered = catch_unwind(AssertUnwindSafe(|| Database::builder(path).cache_size(cache_bytes).open()));
+        let db = recovered.unwrap_or(Err(fjall::Error::Unrecoverable)).map_err(opened)?;
         let keyspace = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default).map_err(opened);
         let inner = Inner {
             profiles: keyspace("profiles")?,

@@ -20,7 +20,7 @@ fn append(store: &Store, count: i64, bytes: usize) -> Head {
     let mut head = store.head().unwrap();
     let mut batch = store.batch();
     for _ in 0..count {
-        let next = time(head.next as i64);
+        let next = time(head.next.cast_signed());
         batch.append(&mut head, next, &vec![b'x'; bytes]);
     }
     batch.set_head(&head);

@@ -24,7 +24,7 @@ struct Patience {
     whole: Duration,
 }
 
-const PATIENCE: Patience = Patience { silence: Duration::from_secs(15), whole: Duration::from_secs(120) };
+const PATIENCE: Patience = Patience { silence: Duration::from_secs(15), whole: Duration::from_mins(2) };
 
 /// How much of a refused body is still read, and how long, so that its sender reads the answer instead of a broken pipe.
 const PASSED_OVER_BYTES: usize = MAX_BODY_BYTES;
@@ -219,7 +219,7 @@ impl Sink {
         }
         let held = self.bytes.capacity();
         if needed > held {
-            let wanted = needed.max(held * 2).max(STEP).min(MAX_BODY_BYTES);
+            let wanted = needed.max(held * 2).clamp(STEP, MAX_BODY_BYTES);
             let permit =
                 Arc::clone(&self.room).try_acquire_many_owned((wanted - held) as u32).map_err(|_| BodyError::Busy)?;
             match &mut self.taken {
@@ -332,7 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_sender_is_given_up() {
-        let patience = Patience { silence: Duration::from_millis(20), whole: Duration::from_secs(60) };
+        let patience = Patience { silence: Duration::from_millis(20), whole: Duration::from_mins(1) };
         let first = futures::stream::once(async { Ok(Bytes::from_static(b"{")) });
         let mut frames = Box::pin(first.chain(futures::stream::pending()));
         let outcome = receive_frames(&mut frames, Packing::Plain, &Intake::default(), patience).await;
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sender_that_trickles_is_given_up_too() {
-        let patience = Patience { silence: Duration::from_secs(60), whole: Duration::from_millis(50) };
+        let patience = Patience { silence: Duration::from_mins(1), whole: Duration::from_millis(50) };
         let mut trickle = Box::pin(futures::stream::repeat(()).then(|()| async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Ok(Bytes::from_static(b" "))

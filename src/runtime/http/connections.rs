@@ -31,18 +31,15 @@ impl<S> Accept<TcpStream, S> for Limit {
     type Future = std::future::Ready<io::Result<(Admitted, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let admitted = match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(room) => {
-                self.told.store(false, Ordering::Relaxed);
-                // An answer is written whole: waiting for more of it would only delay it.
-                stream.set_nodelay(true).map(|()| (Admitted { stream, _room: room }, service))
+        let admitted = if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
+            self.told.store(false, Ordering::Relaxed);
+            // An answer is written whole: waiting for more of it would only delay it.
+            stream.set_nodelay(true).map(|()| (Admitted { stream, _room: room }, service))
+        } else {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!("too many connections: further ones are closed until others end");
             }
-            Err(_) => {
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("too many connections: further ones are closed until others end");
-                }
-                Err(io::Error::other("too many connections"))
-            }
+            Err(io::Error::other("too many connections"))
         };
         std::future::ready(admitted)
     }

@@ -77,7 +77,7 @@ impl Certificate {
             tokio::time::sleep(RELOAD_EVERY).await;
             match self.reload().await {
                 Ok(true) => {
-                    tracing::info!(path = %self.files.certificate.display(), "the changed certificate is in use")
+                    tracing::info!(path = %self.files.certificate.display(), "the changed certificate is in use");
                 }
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "the certificate read before stays in use"),

@@ -1,4 +1,4 @@
-//! Effects: what `/metrics` tells, in OpenMetrics text. Counters are totals that survive a restart: they are read from samples
+//! Effects: what `/metrics` tells, in `OpenMetrics` text. Counters are totals that survive a restart: they are read from samples
 //! when they are asked for, and never counted here twice.
 //!
 //! Reading order: [`sample`] (what is reported), [`table`] (every name, in one list).
@@ -6,7 +6,7 @@
 pub mod sample;
 pub mod table;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -65,7 +65,7 @@ impl Metrics {
         samples.ingest.bytes += bytes;
     }
 
-    /// Everything, as OpenMetrics text.
+    /// Everything, as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -132,7 +132,8 @@ pub fn reference() -> String {
             Kind::Gauge => ("", "gauge"),
         };
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        out.push_str(&format!("| `{}{suffix}` | {kind} | {labels} | {}. |\n", metric.name, metric.help));
+        // A string takes every write.
+        let _ = writeln!(out, "| `{}{suffix}` | {kind} | {labels} | {}. |", metric.name, metric.help);
     }
     out.push_str(
         "\n`reason` is a reason of the `Delivering` condition, `trigger` one of `audience`, `attribute`, `identity`, \
@@ -223,8 +224,7 @@ mod tests {
 
     #[test]
     fn every_metric_has_points_with_just_the_labels_that_its_row_names() {
-        let mut samples = Samples::default();
-        samples.hub = Some(HubSample::default());
+        let mut samples = Samples { hub: Some(HubSample::default()), ..Samples::default() };
         samples.ingest.requests.insert(200, 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
         for metric in METRICS {

@@ -77,14 +77,14 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "Changes read from the feed",
-        read: |samples| each(samples, |flow| whole(flow.received)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.received)),
     },
     Metric {
         name: "activation_exported",
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "Records that the stream acknowledged",
-        read: |samples| each(samples, |flow| whole(flow.exported)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.exported)),
     },
     Metric {
         name: "activation_triggered",
@@ -100,35 +100,35 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "Exports left out for lack of a required attribute",
-        read: |samples| each(samples, |flow| whole(flow.excluded)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.excluded)),
     },
     Metric {
         name: "activation_retried",
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "Attempts after the first",
-        read: |samples| each(samples, |flow| whole(flow.retried)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.retried)),
     },
     Metric {
         name: "activation_failed",
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "Records that became dead letters",
-        read: |samples| each(samples, |flow| whole(flow.failed)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.failed)),
     },
     Metric {
         name: "activation_positions_lost",
         kind: Kind::Counter,
         labels: DATAFLOW,
         help: "How often the position was gone from the feed",
-        read: |samples| each(samples, |flow| whole(flow.positions_lost)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.positions_lost)),
     },
     Metric {
         name: "activation_dead_letters",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "Dead letters that wait to be sent again or dropped",
-        read: |samples| each(samples, |flow| whole(flow.dead_letters)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.dead_letters)),
     },
     Metric {
         name: "activation_oldest_dead_letter_seconds",
@@ -149,49 +149,49 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "From receipt to acknowledgement, for 95 of 100 live records lately",
-        read: |samples| each(samples, |flow| flow.latency_p95.and_then(seconds)),
+        read: |samples| each_known(samples, |flow| flow.latency_p95.map(seconds)),
     },
     Metric {
         name: "activation_records_per_second",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "Records acknowledged per second lately",
-        read: |samples| each(samples, |flow| Some(Value::Real(flow.rate))),
+        read: |samples| each(samples, |flow| Value::Real(flow.rate)),
     },
     Metric {
         name: "activation_bytes_per_second",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "Bytes acknowledged per second lately",
-        read: |samples| each(samples, |flow| Some(Value::Real(flow.byte_rate))),
+        read: |samples| each(samples, |flow| Value::Real(flow.byte_rate)),
     },
     Metric {
         name: "activation_position",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "The position below which everything is done with",
-        read: |samples| each(samples, |flow| whole(flow.position)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.position)),
     },
     Metric {
         name: "activation_head",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "The end of the feed",
-        read: |samples| each(samples, |flow| whole(flow.head)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.head)),
     },
     Metric {
         name: "activation_backfill_done",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "Audience members that the backfill is done with",
-        read: |samples| each(samples, |flow| whole(flow.backfill_done)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.backfill_done)),
     },
     Metric {
         name: "activation_backfill_members",
         kind: Kind::Gauge,
         labels: DATAFLOW,
         help: "Audience members that the backfill is about",
-        read: |samples| each(samples, |flow| whole(flow.backfill_total)),
+        read: |samples| each(samples, |flow| Value::Whole(flow.backfill_total)),
     },
     Metric {
         name: "activation_delivering",
@@ -273,20 +273,21 @@ fn delivering(flow: &DataflowSample) -> Vec<(&'static str, Value)> {
         .collect()
 }
 
-fn whole(value: u64) -> Option<Value> {
-    Some(Value::Whole(value))
-}
-
-fn seconds(time: Duration) -> Option<Value> {
-    Some(Value::Real(time.as_secs_f64()))
+fn seconds(time: Duration) -> Value {
+    Value::Real(time.as_secs_f64())
 }
 
 fn point(labels: Vec<(&'static str, String)>, value: u64) -> Point {
     Point { labels, value: Value::Whole(value) }
 }
 
+/// One value of each dataflow.
+fn each(samples: &Samples, value: fn(&DataflowSample) -> Value) -> Vec<Point> {
+    each_known(samples, |flow| Some(value(flow)))
+}
+
 /// One value of each dataflow that has one.
-fn each(samples: &Samples, value: fn(&DataflowSample) -> Option<Value>) -> Vec<Point> {
+fn each_known(samples: &Samples, value: impl Fn(&DataflowSample) -> Option<Value>) -> Vec<Point> {
     samples
         .dataflows
         .iter()
