@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::limits::{DeadReason, refusal};
-use super::outage::Verdict;
+use super::outage::{BEYOND_DOUBT, Verdict};
 use super::pace::Tally;
 use super::retry::Cause;
 use super::{Done, Flight, RequestId, Sender, Throttling};
@@ -118,15 +118,22 @@ impl Sender {
             self.ramp.restart(self.next_request);
         }
         for (ticket, verdict) in judged {
+            let slot = self.window.slot(ticket);
             let guilty = match verdict {
                 Verdict::Attempt => true,
-                Verdict::Strike => std::mem::replace(&mut self.window.slot(ticket).struck, true),
+                Verdict::Strike | Verdict::Caught => slot.suspicion >= BEYOND_DOUBT,
                 Verdict::Free => false,
+            };
+            slot.suspicion += match verdict {
+                Verdict::Strike => BEYOND_DOUBT,
+                Verdict::Caught => 1,
+                Verdict::Attempt | Verdict::Free => 0,
             };
             if guilty {
                 self.use_attempt(ticket, UNAVAILABLE.to_owned(), self.message.clone(), now);
             } else {
-                self.push_urgent(ticket, now);
+                let offered = self.window.slot(ticket).offered;
+                self.push_urgent(ticket, offered);
             }
         }
     }

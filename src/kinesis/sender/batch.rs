@@ -24,7 +24,7 @@ pub(super) struct Ready {
     parts: VecDeque<Vec<u64>>,
     /// Were throttled, and have waited.
     throttled: VecDeque<Item>,
-    /// Have waited enough: for a retry, or behind one of their profile.
+    /// Have waited: for a retry, or behind one of their profile.
     urgent: VecDeque<Item>,
     /// Wait for company.
     fresh: VecDeque<Item>,
@@ -93,11 +93,11 @@ pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<
 }
 
 impl Sender {
-    /// The record may go as soon as a request does.
-    pub(super) fn push_urgent(&mut self, ticket: u64, now: Duration) {
+    /// The record may go, ahead of those that are offered only now; it waits for company from `since` on.
+    pub(super) fn push_urgent(&mut self, ticket: u64, since: Duration) {
         let bytes = self.window.slot(ticket).bytes;
         self.ready.bytes += bytes;
-        self.ready.urgent.push_back(Item { ticket, bytes, since: now });
+        self.ready.urgent.push_back(Item { ticket, bytes, since });
     }
 
     /// The record may go, and waits for company since it was offered.
@@ -105,7 +105,7 @@ impl Sender {
         let slot = self.window.slot(ticket);
         let (bytes, since) = (slot.bytes, slot.offered);
         if since + self.settings.linger <= now {
-            return self.push_urgent(ticket, now);
+            return self.push_urgent(ticket, since);
         }
         self.ready.bytes += bytes;
         self.ready.fresh.push_back(Item { ticket, bytes, since });
@@ -178,7 +178,7 @@ impl Sender {
             return Err(self.pace.ready_in_all_at(wanted));
         }
         // Neither lane may starve the other: each has half, the odd one in turn, and what the other leaves.
-        let half = (total + (self.next_request & 1) as usize) / 2;
+        let half = total / 2 + total % 2 * (self.next_request & 1) as usize;
         let throttled = throttled.min(half.max(total.saturating_sub(open)));
         Ok((open.min(total - throttled), throttled))
     }
@@ -192,12 +192,13 @@ impl Sender {
     /// Until when the records wait for company; `None` if they may go.
     fn company_until(&self, open: usize, throttled: usize, now: Duration) -> Option<Duration> {
         let full = open + throttled >= MAX_BATCH_RECORDS || self.ready.bytes >= self.settings.max_batch_bytes;
-        let urgent = throttled > 0 || !self.ready.urgent.is_empty();
-        if full || urgent || self.flushing {
+        if full || self.flushing {
             return None;
         }
-        let until = self.ready.fresh.front().map(|first| first.since + self.settings.linger);
-        until.filter(|&until| until > now)
+        let throttled = self.ready.throttled.front().filter(|_| throttled > 0);
+        let open = [self.ready.urgent.front(), self.ready.fresh.front()].into_iter().filter(|_| open > 0);
+        let first = open.chain([throttled]).flatten().map(|item| item.since).min()?;
+        Some(first + self.settings.linger).filter(|&until| until > now)
     }
 
     /// One record, to see whether the service is back; or when to look again if nothing else happens.

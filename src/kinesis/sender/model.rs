@@ -4,9 +4,12 @@
 //! A failure names its seed; `SEED=n` runs that one alone, `SEEDS=n` runs that many.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod service;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
+use self::service::{Faults, Kind, Known, Random, ms};
 use super::limits::{MAX_BATCH_RECORDS, entry_bytes};
 use super::*;
 use crate::kinesis::outcome::{EntryOutcome, RequestOutcome};
@@ -14,82 +17,6 @@ use bytes::Bytes;
 
 /// How many histories a run of the tests plays.
 const DEFAULT_SEEDS: u64 = 400;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound.max(1)
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
-
-fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-/// What a record is like, by its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Good,
-    /// The service refuses any request with it.
-    Invalid,
-    /// The service answers an internal failure for it, always.
-    Cursed,
-    /// Any request with it breaks.
-    Breaking,
-    /// Too large, or without a key.
-    Poison,
-}
-
-#[derive(Debug)]
-struct Known {
-    profile: u64,
-    kind: Kind,
-    /// Answers of `Failed`, and requests that broke outside of outages.
-    own_failures: u32,
-    /// Outages in which a request with it broke.
-    outages: HashSet<usize>,
-    sends: u32,
-    committed: bool,
-    acknowledged: bool,
-    dead: bool,
-}
-
-/// The faults of one history, in percent or as spans of time.
-#[derive(Debug)]
-struct Faults {
-    entry_failed: u64,
-    entry_throttled: u64,
-    suffix_throttled: u64,
-    request_throttled: u64,
-    lost: u64,
-    hot_one_in: u64,
-    /// Nothing gets through, in whole seconds of the first minute.
-    outages: Vec<(Duration, Duration)>,
-    /// Every request is refused.
-    refusals: Vec<(Duration, Duration)>,
-    latency: u64,
-    end: Duration,
-}
 
 #[derive(Debug)]
 enum Event {
@@ -150,34 +77,7 @@ impl World {
         for _ in 0..5 {
             random.next();
         }
-        let spans = |random: &mut Random, count: u64| {
-            (0..count)
-                .map(|_| {
-                    let start = random.below(40_000);
-                    (ms(start), ms(start + random.between(300, 20_000)))
-                })
-                .collect::<Vec<_>>()
-        };
-        let calm = random.chance(30);
-        let often = |random: &mut Random, choices: &[u64]| if calm { 0 } else { random.pick(choices) };
-        let faults = Faults {
-            entry_failed: often(&mut random, &[0, 0, 1, 5, 30]),
-            entry_throttled: often(&mut random, &[0, 0, 5, 50]),
-            suffix_throttled: often(&mut random, &[0, 0, 10, 50]),
-            request_throttled: often(&mut random, &[0, 0, 5, 30]),
-            lost: often(&mut random, &[0, 0, 1, 10, 40]),
-            hot_one_in: random.pick(&[0, 0, 3, 10]),
-            outages: {
-                let count = random.pick(&[0, 1, 2]);
-                spans(&mut random, count)
-            },
-            refusals: {
-                let count = random.pick(&[0, 0, 1, 2]);
-                spans(&mut random, count)
-            },
-            latency: random.pick(&[1, 10, 50, 400]),
-            end: ms(60_000),
-        };
+        let faults = Faults::draw(&mut random);
         let settings = Settings {
             max_retries: random.pick(&[0, 1, 2, 3]),
             throttle_timeout: Duration::from_secs(30),
@@ -338,7 +238,7 @@ impl World {
         assert!(self.in_flight.len() < self.settings.max_in_flight, "too many requests on their way");
         if let Some(limit) = self.settings.max_records_per_second {
             let limit = f64::from(limit);
-            let passed = (self.now - self.hard_at).as_secs_f64();
+            let passed = self.now.saturating_sub(self.hard_at).as_secs_f64();
             self.hard_tokens = (self.hard_tokens + passed * limit).min((limit * 0.1).max(1.0)) - records.len() as f64;
             self.hard_at = self.now;
             assert!(self.hard_tokens > -0.01, "over the hard limit by {}", -self.hard_tokens);
@@ -390,71 +290,6 @@ impl World {
         }
     }
 
-    /// What the service does with a request.
-    fn arrive(&mut self, request: RequestId, records: Vec<usize>, bytes: usize) {
-        let faulty = self.faulty();
-        let refused = self.faults.refusals.iter().any(|(from, to)| *from <= self.now && self.now < *to);
-        let lost = self.outage().is_some() || (faulty && self.random.chance(self.faults.lost));
-        let breaks = records.iter().any(|&index| self.records[index].kind == Kind::Breaking);
-        if lost || breaks {
-            match self.random.below(3) {
-                _ if breaks => {}
-                0 => self.commit(&records),
-                1 => {
-                    let late = self.now + ms(self.random.below(3000));
-                    self.schedule(late, Event::Commit { records: records.clone() });
-                }
-                _ => {}
-            }
-            let wait = if self.random.chance(30) { ms(2000) } else { self.latency() };
-            let outcome = Err(RequestError::Unavailable { message: "lost".into() });
-            return self.schedule(self.now + wait, Event::Answer { request, records, outcome, lost: true });
-        }
-        let outcome = if refused {
-            Err(match self.random.below(4) {
-                0 => RequestError::Denied { message: "denied".into() },
-                1 => RequestError::Credentials { message: "expired".into() },
-                2 => RequestError::StreamNotFound { message: "gone".into() },
-                _ => RequestError::Encryption { message: "disabled".into() },
-            })
-        } else if records.iter().any(|&index| self.records[index].kind == Kind::Invalid)
-            || (records.len() > 1 && bytes > 20_000)
-        {
-            Err(RequestError::Invalid { message: "invalid".into() })
-        } else if faulty && self.random.chance(self.faults.request_throttled) {
-            Err(RequestError::Throttled { message: "slow down".into() })
-        } else {
-            Ok(self.entries(&records, faulty))
-        };
-        let at = self.now + self.latency();
-        self.schedule(at, Event::Answer { request, records, outcome, lost: false });
-    }
-
-    fn entries(&mut self, records: &[usize], faulty: bool) -> Vec<EntryOutcome> {
-        let cut = if faulty && self.random.chance(self.faults.suffix_throttled) {
-            self.random.below(records.len() as u64 + 1) as usize
-        } else {
-            records.len()
-        };
-        let mut outcomes = vec![];
-        for (place, &index) in records.iter().enumerate() {
-            let record = &self.records[index];
-            let hot = self.faults.hot_one_in > 0 && record.profile % self.faults.hot_one_in == 0;
-            let failed = record.kind == Kind::Cursed || (faulty && self.random.chance(self.faults.entry_failed));
-            let throttled = place >= cut
-                || (faulty && (self.random.chance(self.faults.entry_throttled) || (hot && self.random.chance(80))));
-            if throttled {
-                outcomes.push(EntryOutcome::Throttled);
-            } else if failed {
-                outcomes.push(EntryOutcome::Failed { code: "InternalFailure".into(), message: "again".into() });
-            } else {
-                self.commit(&[index]);
-                outcomes.push(EntryOutcome::Accepted);
-            }
-        }
-        outcomes
-    }
-
     fn answer(&mut self, request: RequestId, records: &[usize], mut outcome: RequestOutcome, lost: bool) {
         self.in_flight.remove(&request);
         let outage = self.outage();
@@ -491,7 +326,7 @@ impl World {
                 self.schedule(to, Event::Heal);
             }
         }
-        let deadline = self.faults.end + Duration::from_secs(600);
+        let deadline = self.faults.end + Duration::from_mins(10);
         let mut steps = 0;
         while let Some(Reverse((at, sequence))) = self.events.pop() {
             let Some(event) = self.payloads.remove(&sequence) else { continue };
@@ -509,12 +344,12 @@ impl World {
             };
             if self.now > deadline && breaking_left() {
                 // Where nothing else is left to send, it can't be told from an outage: rightly held for ever.
-                let others = |record: &&Known| {
-                    !record.acknowledged && !record.dead && record.kind == Kind::Good && record.sends == 0
-                };
-                let stuck = self.records.iter().filter(others).count();
-                let behind: usize = self.profiles.values().map(|(offered, finished)| offered.len() - finished).sum();
-                assert!(stuck <= behind, "{stuck}");
+                for (offered, finished) in
+                    self.profiles.values().filter(|(offered, finished)| *finished < offered.len())
+                {
+                    let first = offered[*finished];
+                    assert_eq!(self.records[first].kind, Kind::Breaking, "{first} is held for ever");
+                }
                 return self.judge_order();
             }
             assert!(self.now <= deadline && steps < 1_000_000, "no end: {:?} {:?}", self.sender.health(), self.faults);

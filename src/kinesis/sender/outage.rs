@@ -7,7 +7,8 @@
 //!
 //! That leaves a request that fails for ever where little else is sent, so that nothing was on its way beside it. It would
 //! pause and heal for ever. So, where one request alone failed and the probe of another record heals the pause, its records
-//! are struck; the second time that costs an attempt.
+//! are struck; the second time that costs an attempt. And where several such requests hide each other: a record that was
+//! caught in [`BEYOND_DOUBT`] outages, one after the other, without once getting through in between, is no victim either.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub(super) const FIRST_PROBE: Duration = Duration::from_millis(500);
 /// The longest wait between probes.
 pub(super) const LONGEST_PROBE: Duration = Duration::from_secs(15);
 
+/// With so much suspicion, a further failure is the record's own.
+pub(super) const BEYOND_DOUBT: u32 = 4;
+
 /// A record whose request had no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Suspect {
@@ -37,9 +41,11 @@ struct Suspect {
 pub(super) enum Verdict {
     /// An attempt is used.
     Attempt,
-    /// An attempt is used if it was struck before.
+    /// It failed alone, and others got through right after: beyond doubt from the next time on.
     Strike,
-    /// It was caught in an outage.
+    /// It was caught in an outage, as it seems.
+    Caught,
+    /// The service refused everything.
     Free,
 }
 
@@ -96,19 +102,16 @@ impl Outage {
         let refused = is_refusal(&error);
         let mut origin = request;
         if let Some(pause) = &mut self.pause {
-            match pause.probe.filter(|probe| probe.request == request) {
-                Some(probe) => {
-                    pause.probe_failed(error, now, jitter);
-                    match probe.suspect_of {
-                        Some(suspect_of) => origin = suspect_of,
-                        None => pause.lone = None,
-                    }
+            if let Some(probe) = pause.probe.filter(|probe| probe.request == request) {
+                pause.probe_failed(error, now, jitter);
+                match probe.suspect_of {
+                    Some(suspect_of) => origin = suspect_of,
+                    None => pause.lone = None,
                 }
-                None => {
-                    pause.lone = None;
-                    if refused && !is_refusal(&pause.error) {
-                        pause.error = error;
-                    }
+            } else {
+                pause.lone = None;
+                if refused && !is_refusal(&pause.error) {
+                    pause.error = error;
                 }
             }
             self.suspect(origin, tickets, now);
@@ -179,12 +182,14 @@ impl Outage {
         }
         let other_record = probe.is_some_and(|probe| probe.suspect_of.is_none());
         let judge = |suspect: Suspect| {
-            let verdict = if other_record && pause.lone == Some(suspect.request) {
+            let verdict = if is_refusal(&pause.error) {
+                Verdict::Free
+            } else if other_record && pause.lone == Some(suspect.request) {
                 Verdict::Strike
             } else if probe.is_none() && pause.failures == 0 && suspect.request < request {
                 Verdict::Attempt
             } else {
-                Verdict::Free
+                Verdict::Caught
             };
             (suspect.ticket, verdict)
         };

@@ -35,8 +35,8 @@ pub(super) struct Slot {
     pub(super) attempts: u32,
     /// How often it was throttled in a row.
     pub(super) throttles: u32,
-    /// Whether it failed alone once while others got through right after.
-    pub(super) struck: bool,
+    /// How much speaks against it having been caught in outages only; see `outage`.
+    pub(super) suspicion: u32,
     finished: bool,
 }
 
@@ -70,7 +70,7 @@ impl Window {
             sends: 0,
             attempts: 0,
             throttles: 0,
-            struck: false,
+            suspicion: 0,
             finished: false,
         });
         match self.tails.entry(profile) {
