@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
-use super::measure;
 use super::folder::{ACTIVATION, DESTINATION, ManifestFolder};
+use super::measure;
 use super::publish::{PublishError, StatusFolder};
 use super::summary::Summary;
 use super::updates::{self, Taken, Updates, UpdatesError};
@@ -34,7 +34,7 @@ const PASS: Duration = Duration::from_millis(500);
 /// Between two looks at what can be forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 /// A loop that has not turned for so long is told by `/livez`.
-const STANDSTILL: Duration = Duration::from_secs(60);
+const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -159,7 +159,9 @@ impl<'a> Shell<'a> {
         let mut memory = Memory::default();
         let store = means.hub.store();
         for (name, _) in state::all(store)? {
-            if let (Some((namespace, object)), Some(mapping)) = (name.split_once('/'), state::load_mapping(store, &name)?) {
+            if let (Some((namespace, object)), Some(mapping)) =
+                (name.split_once('/'), state::load_mapping(store, &name)?)
+            {
                 memory.recall(ObjectKey::new(namespace, object), Arc::new(mapping));
             }
         }
@@ -217,8 +219,12 @@ impl<'a> Shell<'a> {
 
     /// Dataflows that ended though nobody told them to.
     async fn take_up_ends(&mut self) {
-        let ended: Vec<ObjectKey> =
-            self.running.iter().filter(|(_, running)| running.dataflow.is_finished()).map(|(key, _)| key.clone()).collect();
+        let ended: Vec<ObjectKey> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.dataflow.is_finished())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in ended {
             let Some(running) = self.running.remove(&key) else { continue };
             self.means.desks.close(&key.to_string());
@@ -432,8 +438,9 @@ fn plan(desired: &Desired) -> Plan {
 
 fn mark_deleted(folder: &ManifestFolder, means: &Means) -> Result<(), ShellError> {
     let there = |name: &str| {
-        name.split_once('/')
-            .is_some_and(|(namespace, name)| folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name)))
+        name.split_once('/').is_some_and(|(namespace, name)| {
+            folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name))
+        })
     };
     Ok(state::mark_deleted(means.hub.store(), there, clock::now())?)
 }
