@@ -19,6 +19,7 @@ use crate::kinesis::client::{HttpPool, Proxy};
 use crate::reconcile::ProcessPolicy;
 use crate::runtime::http::{self, Endpoints, Intake, TlsFiles, Tokens, check_exposure};
 use crate::runtime::shutdown::Signals;
+use crate::runtime::webhooks;
 use crate::standalone::Summary;
 use crate::standalone::board::{self, Row};
 use crate::standalone::shell::{self, Means, Settings};
@@ -163,12 +164,15 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
             max_bytes: arguments.retention_max_bytes.bytes(),
         },
     };
+    let (postbox, postman) = webhooks::postbox();
+    let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
     let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats };
     let mut screen = Screen::new(redraw);
-    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows)).await;
+    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told)).await;
     // Nobody is answered any more before the writer, which answers, is asked to end.
     no_more.cancel();
     let ended = server.await?;
+    posting.await?;
     let Means { hub, writer, .. } = means;
     drop(hub);
     tokio::task::spawn_blocking(move || writer.join()).await??;

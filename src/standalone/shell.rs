@@ -23,7 +23,9 @@ use crate::hub::retention::{self, Retention};
 use crate::hub::{Hub, Writer};
 use crate::kinesis::client::{HttpPool, SharedClient, StreamClient};
 use crate::kinesis::probe::{self, ProbeReport};
-use crate::reconcile::{self, Desired, Memory, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination};
+use crate::reconcile::{
+    self, Desired, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination,
+};
 use crate::store::StoreError;
 use crate::telemetry::clock;
 use crate::telemetry::health::Heartbeats;
@@ -111,16 +113,19 @@ struct Shell<'a> {
     updates: Option<JoinHandle<Result<Taken, UpdatesError>>>,
     summary: Summary,
     rows: Vec<Row>,
+    notifications: Vec<Notification>,
     /// When it was last looked at what can be forgotten.
     forgotten: Duration,
 }
 
-/// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass.
+/// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass; `post` takes
+/// what is to be told to a webhook.
 pub async fn run(
     settings: &Settings,
     means: &Means,
     stop: CancellationToken,
     mut show: impl FnMut(&[Row]),
+    mut post: impl FnMut(Notification),
 ) -> Result<Summary, ShellError> {
     let mut shell = Shell::open(settings, means)?;
     let heartbeat = means.heartbeats.watch("reconcile", STANDSTILL, clock::monotonic());
@@ -137,6 +142,7 @@ pub async fn run(
             break Err(error);
         }
         show(&shell.rows);
+        shell.notifications.drain(..).for_each(&mut post);
         if settings.until_idle && shell.is_idle() {
             break Ok(());
         }
@@ -144,6 +150,7 @@ pub async fn run(
     reading.cancel();
     shell.end().await?;
     show(&shell.rows);
+    shell.notifications.drain(..).for_each(&mut post);
     result.map(|()| shell.summary)
 }
 
@@ -177,6 +184,7 @@ impl<'a> Shell<'a> {
             updates: None,
             summary: Summary::default(),
             rows: Vec::new(),
+            notifications: Vec::new(),
             forgotten: clock::monotonic(),
         })
     }
@@ -197,6 +205,7 @@ impl<'a> Shell<'a> {
         let progress = self.progress();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &progress, &policy, clock::now());
+        self.notifications.extend(outcome.notifications.iter().cloned());
         self.apply(&outcome).await;
         self.publish(&outcome, &progress)?;
         self.begin_updates(reading).await?;
@@ -419,6 +428,7 @@ impl<'a> Shell<'a> {
         self.probes.abort_all();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &last, &policy, clock::now());
+        self.notifications.extend(outcome.notifications.iter().cloned());
         self.publish(&outcome, &last)?;
         first_error
     }
