@@ -397,3 +397,28 @@ async fn refused_credentials_pause_and_new_ones_go_on_with_nothing_lost() {
     dataflow.stop().await.unwrap();
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_a_deleted_profile_tells_its_exits_and_revives_nothing() {
+    let world = World::new().await;
+    let dataflow = world.start(plan(&["a", "b"])).await;
+    world.send(&[entry("p", "a", 1), entry("p", "b", 1)]).await;
+    until_idle(&world, &dataflow).await;
+    world.stub.set_faults(vec![Fault::new(Kind::PoisonEntry { partition_key: "p".to_owned() })]);
+    world
+        .send(&[
+            membership("p", "a", "exited", 2),
+            json!({"header": {"profileId": "p", "operation": "delete"}, "body": {}}),
+        ])
+        .await;
+    until(&dataflow, "a letter", |progress| progress.dead_letters == 1).await;
+    world.stub.clear_faults();
+    assert_eq!(dataflow.desk().resend(Selection::All).await.unwrap(), 1);
+    until(&dataflow, "no letter", |progress| progress.dead_letters == 0).await;
+    let record = world.records().pop().unwrap();
+    assert_eq!(record["segmentMembership"]["ups"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(record["segmentMembership"]["ups"]["a"]["status"], "exited");
+    assert_eq!(record["n"], Value::Null);
+    dataflow.stop().await.unwrap();
+    world.end().await;
+}

@@ -13,8 +13,8 @@ use super::DataflowError;
 use super::dead_letters::DeadLetter;
 use super::state::{AudienceId, BackfillRun};
 use super::tracker::Advance;
-use crate::export::projection::{self, Export, Projected, Stamp, State};
-use crate::export::{Mapping, Triggers};
+use crate::export::Mapping;
+use crate::export::projection::{self, Projected, Stamp, State};
 use crate::store::{AudienceKey, MemberFilter, ProfileKey, Snapshot, Store};
 
 /// How many bytes of records one chunk holds, about (4 MiB).
@@ -131,29 +131,24 @@ fn letter_again(
     letter: &DeadLetter,
     now: Timestamp,
 ) -> Result<Projected, DataflowError> {
-    let key = ProfileKey::new(&letter.merge_policy_id, &letter.profile_id);
-    let Some(profile) = snapshot.profile(&key)? else {
-        // The profile is gone. What it was is worth telling only where it tells exits, as it was told then.
-        if letter.exits.is_empty() {
-            return Ok(Projected::Nothing);
-        }
-        return Ok(Projected::Export(Export {
-            partition_key: letter.partition_key.clone(),
-            triggers: Triggers::BACKFILL,
-            record: letter.record.get().as_bytes().to_vec(),
-            exits: letter.exits.clone(),
-        }));
+    let profile = snapshot.profile(&ProfileKey::new(&letter.merge_policy_id, &letter.profile_id))?;
+    if profile.is_none() && letter.exits.is_empty() {
+        return Ok(Projected::Nothing);
+    }
+    // Of a profile that is gone, all that can still be true of the letter is the exits that it told.
+    let (version, time, entity) = match &profile {
+        Some(profile) => (profile.version, profile.time, profile.entity()?),
+        None => (letter.version, letter.time, "{}"),
     };
-    let state = State {
-        profile_id: &letter.profile_id,
-        merge_policy_id: &letter.merge_policy_id,
-        version: profile.version,
-        time: profile.time,
-        entity: profile.entity()?,
-    };
+    let (profile_id, merge_policy_id) = (letter.profile_id.as_str(), letter.merge_policy_id.as_str());
+    let state = State { profile_id, merge_policy_id, version, time, entity };
     let run = format!("dead-letter-{}", letter.sequence);
     let stamp = Stamp { run: &run, exported_at: now };
-    projection::state(mapping, &state, &letter.exits, &stamp).map_err(DataflowError::Profile)
+    let mut projected = projection::state(mapping, &state, &letter.exits, &stamp).map_err(DataflowError::Profile)?;
+    if let (None, Projected::Export(export)) = (&profile, &mut projected) {
+        export.partition_key.clone_from(&letter.partition_key);
+    }
+    Ok(projected)
 }
 
 fn filters(run: &BackfillRun) -> Vec<MemberFilter> {

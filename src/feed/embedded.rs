@@ -24,9 +24,12 @@ impl Feed for Embedded {
     const AHEAD: u64 = 200_000;
 
     async fn read(&mut self, position: u64, limit: usize, max_bytes: usize) -> Result<Vec<Item>, FeedError> {
-        if position >= self.head() {
+        // No further than what was announced: beyond it, a group that is only just being written may show in part.
+        let there = self.head().saturating_sub(position);
+        if there == 0 {
             return Ok(Vec::new());
         }
+        let limit = limit.min(usize::try_from(there).unwrap_or(limit));
         let store = self.store.clone();
         let read = tokio::task::spawn_blocking(move || {
             let first = store.first_position()?;

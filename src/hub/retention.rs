@@ -11,9 +11,6 @@ pub const ANSWERS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How many entries one batch removes.
 const STEP: u64 = 10_000;
 
-/// How many entries one pass removes: the rest waits for the next.
-const PASS: u64 = 50 * STEP;
-
 /// How much of the log is kept for dataflows that lag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -37,7 +34,7 @@ pub fn trim(store: &Store, slowest: Option<u64>, retention: Retention, now: Time
     let first = store.first_position()?;
     let oldest = now.checked_sub(retention.max_age).unwrap_or(Timestamp::UNIX_EPOCH);
     let bound = store.retention_cut(first, head, oldest, retention.max_bytes)?;
-    let cut = slowest.unwrap_or(head.next).min(head.next).max(bound).min(first.saturating_add(PASS));
+    let cut = slowest.unwrap_or(head.next).min(head.next).max(bound);
     let mut position = first;
     while position < cut {
         let end = cut.min(position + STEP);
@@ -52,9 +49,15 @@ pub fn trim(store: &Store, slowest: Option<u64>, retention: Retention, now: Time
 /// Forgets idempotency keys that are older than [`ANSWERS_KEPT`].
 pub fn forget_answers(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let before = now.checked_sub(ANSWERS_KEPT).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut batch = store.batch();
-    for (expiry, key) in store.answers_before(before, STEP as usize)? {
-        batch.remove_answer(&expiry, &key);
+    loop {
+        let page = store.answers_before(before, STEP as usize)?;
+        let mut batch = store.batch();
+        for (expiry, key) in &page {
+            batch.remove_answer(expiry, key);
+        }
+        batch.commit_lazily()?;
+        if page.len() < STEP as usize {
+            return Ok(());
+        }
     }
-    batch.commit_lazily()
 }

@@ -26,8 +26,9 @@ pub use members::{MemberCursor, MemberFilter};
 /// The format that this binary writes. A store of a newer one is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What the store must leave free on its disk, in bytes (64 MiB): a failed write could not be undone.
-pub const RESERVED_DISK_BYTES: u64 = 64 << 20;
+/// What the store must leave free on its disk, in bytes (1 GiB): the largest group of requests, and what is flushed and compacted
+/// beside it. A write that fails for lack of room cannot be undone.
+pub const RESERVED_DISK_BYTES: u64 = 1 << 30;
 
 /// Why the store could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,9 @@ pub enum StoreError {
     #[error("the store holds a damaged {0}: restore it from a backup")]
     Value(&'static str),
     /// The disk has less than [`RESERVED_DISK_BYTES`] left.
-    #[error("the disk of the data directory is full ({free} bytes free): free some space or enlarge the volume")]
+    #[error(
+        "the disk of the data directory is nearly full ({free} bytes free, {RESERVED_DISK_BYTES} are kept in reserve): free some space or enlarge the volume"
+    )]
     Full {
         /// What is left.
         free: u64,
@@ -80,6 +83,9 @@ pub enum StoreError {
     /// A read or a write failed.
     #[error("the store failed: {0}: see to the disk of the data directory, then start again")]
     Failed(fjall::Error),
+    /// A write has failed before, so nothing is written any more: the process must start anew.
+    #[error("the store has failed and takes no more writes: see to the disk of the data directory, then start again")]
+    Poisoned,
 }
 
 impl StoreError {
@@ -104,7 +110,8 @@ impl From<fjall::Error> for StoreError {
             cause = found.source();
         }
         match error {
-            fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked => Self::Failed(error),
+            fjall::Error::Poisoned => Self::Poisoned,
+            fjall::Error::KeyspaceDeleted | fjall::Error::Locked => Self::Failed(error),
             _ => Self::Corrupt(error),
         }
     }
