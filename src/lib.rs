@@ -14,7 +14,10 @@
 //! ```
 //!
 //! The modules, in reading order: [`api`] is what users write. [`profile`] merges updates into profiles and says what
-//! changed; [`export`] decides which changes count and makes the record. [`kinesis`] delivers records.
+//! changed; [`export`] decides which changes count and makes the record. [`store`] keeps things, [`telemetry`] tells the time and
+//! what is measured. [`hub`] is the profile stage; [`kinesis`] the stream and its sender; [`feed`] hands changes to workers.
+//! [`dataflow`] is the export stage: one worker per activation. [`reconcile`] is what leads from resources to running dataflows, and
+//! back to their statuses; [`standalone`] the shell that does so from a folder. [`cli`] and [`runtime`] wire it all together.
 
 pub mod api;
 pub mod cli;

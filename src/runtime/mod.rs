@@ -1,4 +1,4 @@
-//! What the process itself needs: HTTP, shutdown.
+//! What the process itself needs: HTTP, webhooks, shutdown.
 
 pub mod http;
 pub mod shutdown;

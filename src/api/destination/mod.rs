@@ -79,7 +79,7 @@ pub struct KinesisDestinationSpec {
     /// change is taken up by running dataflows without a restart.
     pub credentials: Credentials,
     /// Another address than the public one of the region: a VPC endpoint, FIPS, dual stack, an emulator. Default: the
-    /// region's public endpoint.
+    /// region's public endpoint. A change is taken up by running dataflows, from the next request on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
     /// Adds the name of each mapped audience to the record. Default: false. A change holds for records exported after it.
@@ -92,7 +92,7 @@ pub struct KinesisDestinationSpec {
     /// What decides the shard of a record. Default: the profile id. Order holds per partition key.
     #[serde(default)]
     pub partition_key: PartitionKey,
-    /// How records are batched, paced and retried. A change restarts the dataflows where they stopped.
+    /// How records are batched, paced and retried. A change is taken up by running dataflows, from the next request on.
     #[serde(default)]
     pub delivery: Delivery,
     /// How, and how often, it is checked that records may be put.

@@ -37,7 +37,7 @@ pub fn ambient_is_allowed_here(found: &DereferencedDestination<'_>, policy: &Pro
     }
     let message = format!(
         "spec.credentials.ambient: destinations in namespace {namespace} may not use the operator's own credentials; name a \
-         Secret in credentials.secretRef, or have the operator started with --ambient-namespaces including {namespace}"
+         Secret in credentials.secretRef, or have the flags of the operator allow it for {namespace}"
     );
     vec![Problem::refused(Reason::AmbientNotAllowed, message)]
 }

@@ -100,8 +100,8 @@ fn endpoint_is_allowed(found: &DereferencedDestination<'_>, policy: &ProcessPoli
         Reach::Public => return Vec::new(),
         Reach::Internal if policy.allow_internal_endpoints => return Vec::new(),
         Reach::Internal => {
-            "is a loopback, private or cluster-internal address; use the stream's public or VPC endpoint, or have the \
-             operator started with --allow-internal-endpoints"
+            "is a loopback, private or cluster-internal address; use the stream's public or VPC endpoint, or have \
+             the flags of the operator allow internal endpoints"
         }
         Reach::LinkLocal => "is a link-local or metadata address, which is never allowed; remove it",
         Reach::Unreadable => {
