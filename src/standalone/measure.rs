@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::AudienceActivationStatus;
+use crate::api::alerts::AlertState;
 use crate::api::conditions::ConditionType;
 use crate::dataflow::progress::Progress;
 use crate::telemetry::metrics::DataflowSample;
@@ -33,5 +34,11 @@ pub(super) fn sample(progress: &Progress, status: &AudienceActivationStatus, now
         backfill_done: progress.backfills.iter().map(|backfill| backfill.done).sum(),
         backfill_total: progress.backfills.iter().filter_map(|backfill| backfill.total).sum(),
         delivering: delivering.and_then(|found| found.reason.parse().ok()),
+        firing: status
+            .alerts
+            .iter()
+            .filter(|alert| alert.state == AlertState::Firing)
+            .map(|alert| alert.alert_type)
+            .collect(),
     }
 }

@@ -137,7 +137,7 @@ pub fn reference() -> String {
     }
     out.push_str(
         "\n`reason` is a reason of the `Delivering` condition, `trigger` one of `audience`, `attribute`, `identity`, \
-         `backfill`, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`.\n",
+         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`.\n",
     );
     out
 }

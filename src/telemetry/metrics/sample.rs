@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::api::alerts::AlertType;
 use crate::api::conditions::Reason;
 
 /// A dataflow at one moment.
@@ -44,6 +45,8 @@ pub struct DataflowSample {
     pub backfill_total: u64,
     /// The reason of the `Delivering` condition; `None` where it is not known yet.
     pub delivering: Option<Reason>,
+    /// The alerts that fire.
+    pub firing: Vec<AlertType>,
 }
 
 /// The hub at one moment.

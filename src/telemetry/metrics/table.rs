@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::sample::{DataflowSample, HubSample, Samples};
+use crate::api::alerts::AlertType;
 use crate::api::conditions::Reason;
 
 /// One metric.
@@ -115,6 +116,19 @@ pub const METRICS: &[Metric] = &[
         labels: DATAFLOW,
         help: "Records that became dead letters",
         read: |samples| each(samples, |flow| Value::Whole(flow.failed)),
+    },
+    Metric {
+        name: "activation_alert",
+        kind: Kind::Gauge,
+        labels: &["namespace", "activation", "type"],
+        help: "1 where an alert of this type fires, else 0",
+        read: |samples| {
+            each_of(samples, "type", |flow| {
+                let fires = |alert: AlertType| Value::Whole(u64::from(flow.firing.contains(&alert)));
+                let types = AlertType::ALL.into_iter().filter(|alert| !alert.is_notification());
+                types.map(|alert| (alert.as_str(), fires(alert))).collect()
+            })
+        },
     },
     Metric {
         name: "activation_positions_lost",
