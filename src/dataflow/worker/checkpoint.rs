@@ -11,12 +11,16 @@ use super::{FeedState, Worker};
 use crate::dataflow::DataflowError;
 use crate::dataflow::dead_letters::{self, DeadLetter};
 use crate::dataflow::state::{self, Checkpoint};
+use crate::dataflow::tracker::Load;
 use crate::export::{Mapping, MappingSpec};
+use crate::kinesis::sender::Settings;
 use crate::store::{Store, StoreError};
 use crate::telemetry::clock;
 
 /// How long the position may move before it is written.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Which part of the window, at most, the position moves over before it is written: what is left of it is for what is under way.
+const SHARE: usize = 4;
 /// Between two tries of a write that failed. Meanwhile nothing is offered.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -26,6 +30,10 @@ pub(super) struct Keeper {
     /// Not before this is the next one begun.
     due: Duration,
     writing: Option<JoinHandle<Written>>,
+    /// What the position has moved over since the last write was begun: a crash repeats it.
+    passed: Load,
+    /// The same of the write that has not ended.
+    being_written: Load,
     /// Dead letters that the position has moved over and that are not durable yet.
     buried: Vec<DeadLetter>,
     /// How many of them are new.
@@ -41,6 +49,7 @@ pub(super) struct Keeper {
 struct Work {
     checkpoint: Checkpoint,
     mapping: Option<Arc<MappingSpec>>,
+    passed: Load,
     buried: Vec<DeadLetter>,
     new: u64,
     raised: Vec<u64>,
@@ -58,6 +67,8 @@ impl Keeper {
             touched: false,
             due: now,
             writing: None,
+            passed: Load::default(),
+            being_written: Load::default(),
             buried: Vec::new(),
             new: 0,
             raised: Vec::new(),
@@ -70,6 +81,24 @@ impl Keeper {
     /// There is something to write.
     pub(super) fn touch(&mut self) {
         self.touched = true;
+    }
+
+    /// The position has moved over records.
+    pub(super) fn pass(&mut self, load: Load) {
+        self.passed = self.passed.and(load);
+        self.touched = true;
+    }
+
+    /// What the position has moved over, and no write that has ended tells.
+    pub(super) fn unwritten(&self) -> Load {
+        self.passed.and(self.being_written)
+    }
+
+    /// Whether the position has moved so far that it is written before its time.
+    fn is_far(&self, window: &Settings) -> bool {
+        self.trouble.is_none()
+            && (self.passed.records >= (window.window_records / SHARE).max(1)
+                || self.passed.bytes >= (window.window_bytes / SHARE).max(1))
     }
 
     /// The position has moved over a dead letter.
@@ -116,9 +145,12 @@ impl Keeper {
 
     fn take(&mut self, checkpoint: &Checkpoint, mapping: Option<Arc<MappingSpec>>) -> Work {
         self.touched = false;
+        let passed = std::mem::take(&mut self.passed);
+        self.being_written = passed;
         Work {
             checkpoint: checkpoint.clone(),
             mapping,
+            passed,
             buried: std::mem::take(&mut self.buried),
             new: std::mem::take(&mut self.new),
             raised: std::mem::take(&mut self.raised),
@@ -128,6 +160,7 @@ impl Keeper {
     /// Takes up what became of a write. What failed is written again with the next.
     fn take_up(&mut self, written: Written, now: Duration) -> Result<(), DataflowError> {
         let Written { mut work, result } = written;
+        self.being_written = Load::default();
         match result {
             Ok(oldest) => {
                 let raised = work.raised.len() as u64;
@@ -144,6 +177,7 @@ impl Keeper {
                 work.raised.append(&mut self.raised);
                 (self.buried, self.raised) = (work.buried, work.raised);
                 self.new += work.new;
+                self.passed = self.passed.and(work.passed);
                 self.touched = true;
                 self.due = now + RETRY;
                 Ok(())
@@ -156,7 +190,8 @@ impl Keeper {
 impl Worker {
     pub(super) fn commit_if_due(&mut self) {
         let now = clock::monotonic();
-        if self.keeper.touched && self.keeper.writing.is_none() && now >= self.keeper.due {
+        let due = now >= self.keeper.due || self.keeper.is_far(&self.plan.sender);
+        if self.keeper.touched && self.keeper.writing.is_none() && due {
             self.keeper.due = now + INTERVAL;
             let work = self.keeper.take(&self.checkpoint, None);
             let (store, name) = (self.store.clone(), self.plan.name.clone());
