@@ -99,6 +99,8 @@ pub(super) struct Item {
     /// When the hub received the change; `None` for what is no live change.
     pub(super) receipt: Option<Timestamp>,
     pub(super) sent: Option<Sent>,
+    /// Under which it was offered, where it was.
+    pub(super) ticket: Option<Ticket>,
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -156,13 +158,14 @@ impl Tracker {
             advance: Advance::Position { next, changes: 1 },
             receipt: Some(receipt),
             sent: None,
+            ticket: None,
             outcome: Some(outcome),
         });
     }
 
     /// Anything else that needs no record.
     pub(super) fn settle(&mut self, advance: Advance, outcome: Outcome) {
-        self.push(Item { advance, receipt: None, sent: None, outcome: Some(outcome) });
+        self.push(Item { advance, receipt: None, sent: None, ticket: None, outcome: Some(outcome) });
     }
 
     /// A record that was offered to the sender under `ticket`. Tickets come in their order.
@@ -172,7 +175,7 @@ impl Tracker {
         }
         self.tickets.push_back(self.popped + self.items.len() as u64);
         self.bytes += sent.bytes as usize;
-        self.push(Item { advance, receipt, sent: Some(sent), outcome: None });
+        self.push(Item { advance, receipt, sent: Some(sent), ticket: Some(ticket), outcome: None });
     }
 
     fn push(&mut self, item: Item) {

@@ -13,7 +13,7 @@ use crate::dataflow::dead_letters::{self, DeadLetter};
 use crate::dataflow::state::{self, Checkpoint};
 use crate::dataflow::tracker::Load;
 use crate::export::{Mapping, MappingSpec};
-use crate::kinesis::sender::Settings;
+use crate::kinesis::sender::{Settings, Ticket};
 use crate::store::{Store, StoreError};
 use crate::telemetry::clock;
 
@@ -34,8 +34,8 @@ pub(super) struct Keeper {
     passed: Load,
     /// The same of the write that has not ended.
     being_written: Load,
-    /// Dead letters that the position has moved over and that are not durable yet.
-    buried: Vec<DeadLetter>,
+    /// Dead letters that the position has moved over and that are not durable yet, with the tickets that wait for it.
+    buried: Vec<(Option<Ticket>, DeadLetter)>,
     /// How many of them are new.
     new: u64,
     /// Dead letters that were delivered after all.
@@ -50,7 +50,7 @@ struct Work {
     checkpoint: Checkpoint,
     mapping: Option<Arc<MappingSpec>>,
     passed: Load,
-    buried: Vec<DeadLetter>,
+    buried: Vec<(Option<Ticket>, DeadLetter)>,
     new: u64,
     raised: Vec<u64>,
 }
@@ -94,16 +94,17 @@ impl Keeper {
         self.passed.and(self.being_written)
     }
 
-    /// Whether the position has moved so far that it is written before its time.
-    fn is_far(&self, window: &Settings) -> bool {
+    /// Whether the position is written before its time: it has moved far, or over a dead letter, for which others wait.
+    fn is_urgent(&self, window: &Settings) -> bool {
         self.trouble.is_none()
-            && (self.passed.records >= (window.window_records / SHARE).max(1)
+            && (!self.buried.is_empty()
+                || self.passed.records >= (window.window_records / SHARE).max(1)
                 || self.passed.bytes >= (window.window_bytes / SHARE).max(1))
     }
 
     /// The position has moved over a dead letter.
-    pub(super) fn bury(&mut self, letter: DeadLetter, new: bool) {
-        self.buried.push(letter);
+    pub(super) fn bury(&mut self, ticket: Option<Ticket>, letter: DeadLetter, new: bool) {
+        self.buried.push((ticket, letter));
         self.new += u64::from(new);
         self.touched = true;
     }
@@ -157,8 +158,8 @@ impl Keeper {
         }
     }
 
-    /// Takes up what became of a write. What failed is written again with the next.
-    fn take_up(&mut self, written: Written, now: Duration) -> Result<(), DataflowError> {
+    /// Takes up what became of a write; which tickets' dead letters are durable now. What failed is written again with the next.
+    fn take_up(&mut self, written: Written, now: Duration) -> Result<Vec<Ticket>, DataflowError> {
         let Written { mut work, result } = written;
         self.being_written = Load::default();
         match result {
@@ -169,7 +170,7 @@ impl Keeper {
                     self.oldest = oldest;
                 }
                 self.trouble = None;
-                Ok(())
+                Ok(work.buried.iter().filter_map(|(ticket, _)| *ticket).collect())
             }
             Err(DataflowError::Store(error @ (StoreError::Full { .. } | StoreError::Failed(_)))) => {
                 self.trouble = Some(error.to_string());
@@ -180,7 +181,7 @@ impl Keeper {
                 self.passed = self.passed.and(work.passed);
                 self.touched = true;
                 self.due = now + RETRY;
-                Ok(())
+                Ok(Vec::new())
             }
             Err(error) => Err(error),
         }
@@ -190,7 +191,7 @@ impl Keeper {
 impl Worker {
     pub(super) fn commit_if_due(&mut self) {
         let now = clock::monotonic();
-        let due = now >= self.keeper.due || self.keeper.is_far(&self.plan.sender);
+        let due = now >= self.keeper.due || self.keeper.is_urgent(&self.plan.sender);
         if self.keeper.touched && self.keeper.writing.is_none() && due {
             self.keeper.due = now + INTERVAL;
             let work = self.keeper.take(&self.checkpoint, None);
@@ -200,7 +201,11 @@ impl Worker {
     }
 
     pub(super) fn take_up_commit(&mut self, written: Written) -> Result<(), DataflowError> {
-        self.keeper.take_up(written, clock::monotonic())
+        let now = clock::monotonic();
+        for ticket in self.keeper.take_up(written, now)? {
+            self.sender.buried(ticket, now);
+        }
+        Ok(())
     }
 
     /// Writes the checkpoint, with a mapping if it begins here, and waits for it. False where it could not be written.
@@ -293,7 +298,7 @@ fn try_write(store: &Store, name: &str, work: &Work) -> Result<Option<Timestamp>
     if let Some(mapping) = &work.mapping {
         state::put_mapping(&mut batch, name, mapping)?;
     }
-    for letter in &work.buried {
+    for (_, letter) in &work.buried {
         dead_letters::put(&mut batch, name, letter)?;
     }
     for sequence in &work.raised {

@@ -84,7 +84,7 @@ impl Worker {
                 let again = if let Advance::Redelivered { sequence } = item.advance { Some(sequence) } else { None };
                 letter.sequence = again.unwrap_or(self.checkpoint.next_dead_letter);
                 self.checkpoint.next_dead_letter += u64::from(again.is_none());
-                self.keeper.bury(*letter, again.is_none());
+                self.keeper.bury(item.ticket, *letter, again.is_none());
             }
         }
         match item.advance {
