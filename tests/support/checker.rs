@@ -48,7 +48,7 @@ pub(crate) struct Given<'a> {
     pub(crate) dead_letters: &'a [Letter],
     /// For each crash, the `seq` of the first record committed after it.
     pub(crate) crashes: &'a [u64],
-    /// How many records may be exported again after one crash.
+    /// How many records one crash may have exported again, in whichever life after it.
     pub(crate) repeats_per_crash: u64,
 }
 
@@ -86,8 +86,10 @@ pub(crate) enum Finding {
     NotBackfilled { profile: Profile },
     /// The last export of a profile is older than its last trigger.
     WrongEnd { profile: Profile, last: u64, due: u64 },
-    /// More was exported again than the window allows; life 0 is the one before the first crash.
+    /// More of what a life exported was exported again than the window allows; life 0 is the one before the first crash.
     TooManyRepeats { life: usize, repeats: u64, bound: u64 },
+    /// Something was exported again though no crash lies between.
+    RepeatedWithoutCrash { seq: u64, profile: Profile, version: u64 },
     /// A dead letter that stands for no export.
     NoSuchLetter { profile: Profile, version: u64 },
 }
@@ -105,7 +107,7 @@ pub(crate) struct Report {
     pub(crate) exports: u64,
     /// Records that were there before, the backfill's second telling of one profile included.
     pub(crate) repeats: u64,
-    /// The most of them between two crashes.
+    /// The most of them that one crash caused.
     pub(crate) most_repeats: u64,
     /// Members of added audiences that had to be told.
     pub(crate) members: u64,
@@ -150,11 +152,20 @@ pub(crate) fn check(given: &Given<'_>) -> Report {
 /// What the stream tells, once through.
 #[derive(Default)]
 struct Told {
-    live: HashSet<u64>,
-    /// By profile: the versions that backfills told, each with its export ids.
-    backfill: HashMap<Profile, BTreeMap<u64, BTreeSet<String>>>,
+    /// By version: the life that told it last.
+    live: HashMap<u64, usize>,
+    backfill: HashMap<Profile, Tellings>,
     /// The version of the last first-time export.
     last: HashMap<Profile, u64>,
+}
+
+/// What backfills told of one profile.
+#[derive(Default)]
+struct Tellings {
+    /// The versions, each with its export ids.
+    versions: BTreeMap<u64, BTreeSet<String>>,
+    /// The life that told it last.
+    life: usize,
 }
 
 fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
@@ -163,10 +174,15 @@ fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
     for export in given.log {
         judge(export, expected, &mut report.findings);
         let Exported { seq, version, ref profile, .. } = *export;
-        let (known, again) = told.add(export, expected.backfills, &mut report.findings);
-        if known || again {
-            let life = given.crashes.partition_point(|first| *first <= seq);
-            repeats[life] += 1;
+        let life = given.crashes.partition_point(|first| *first <= seq);
+        let (known, before) = told.add(export, life, expected.backfills, &mut report.findings);
+        if let Some(before) = before {
+            // What a life exported and did not come to write down is exported again: by the next, or, where that comes to less,
+            // by a later one.
+            repeats[before] += 1;
+            if before == life {
+                report.findings.push(Finding::RepeatedWithoutCrash { seq, profile: profile.clone(), version });
+            }
         }
         if !known {
             let last = told.last.entry(profile.clone()).or_insert(version);
@@ -180,7 +196,7 @@ fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
     report.repeats = repeats.iter().sum();
     report.most_repeats = repeats.iter().copied().max().unwrap_or_default();
     for (life, repeats) in repeats.into_iter().enumerate() {
-        let bound = if life == 0 { 0 } else { given.repeats_per_crash };
+        let bound = given.repeats_per_crash;
         if repeats > bound {
             report.findings.push(Finding::TooManyRepeats { life, repeats, bound });
         }
@@ -208,20 +224,29 @@ fn judge(export: &Exported, expected: &Expected, findings: &mut Vec<Finding>) {
 }
 
 impl Told {
-    /// Whether just this export was there before, and whether a backfill told the profile, as another version, before.
-    fn add(&mut self, export: &Exported, backfills: usize, findings: &mut Vec<Finding>) -> (bool, bool) {
+    /// Whether just this export was there before; and the life that told the same before, be it, by a backfill, as another
+    /// version of the profile.
+    fn add(
+        &mut self,
+        export: &Exported,
+        life: usize,
+        backfills: usize,
+        findings: &mut Vec<Finding>,
+    ) -> (bool, Option<usize>) {
         let Exported { seq, version, ref profile, backfill, ref export_id, .. } = *export;
         if !backfill {
-            return (!self.live.insert(version), false);
+            let before = self.live.insert(version, life);
+            return (before.is_some(), before);
         }
-        let versions = self.backfill.entry(profile.clone()).or_default();
-        let ids = versions.entry(version).or_default();
+        let tellings = self.backfill.entry(profile.clone()).or_default();
+        let before = std::mem::replace(&mut tellings.life, life);
+        let ids = tellings.versions.entry(version).or_default();
         let known = !ids.insert(export_id.clone());
         if ids.len() > backfills {
             findings.push(Finding::BegunAnew { seq, profile: profile.clone(), version });
         }
-        let tellings: usize = versions.values().map(BTreeSet::len).sum();
-        (known, tellings > backfills)
+        let told: usize = tellings.versions.values().map(BTreeSet::len).sum();
+        (known, (known || told > backfills).then_some(before))
     }
 }
 
@@ -255,7 +280,7 @@ fn missing(expected: &Expected, told: &Told, dead: &Dead, report: &mut Report) {
         let buried = dead.live.contains(version);
         if !buried {
             due.insert(&trigger.profile, *version);
-            if !told.live.contains(version) {
+            if !told.live.contains_key(version) {
                 report.findings.push(Finding::Lost { profile: trigger.profile.clone(), version: *version });
             }
         }

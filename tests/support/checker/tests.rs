@@ -242,12 +242,10 @@ fn a_backfill_that_began_anew_is_caught() {
 #[test]
 fn repeats_beyond_the_window_or_without_a_crash_are_caught() {
     let mut run = Run::good();
-    assert_eq!(
-        run.check(0).count(|finding| matches!(finding, Finding::TooManyRepeats { repeats: 1, bound: 0, .. })),
-        2
-    );
+    let too_many = |life| Finding::TooManyRepeats { life, repeats: 1, bound: 0 };
+    assert_eq!(run.check(0).findings, [too_many(0), too_many(1)]);
     run.crashes.remove(0);
-    assert_eq!(run.findings(), [Finding::TooManyRepeats { life: 0, repeats: 1, bound: 0 }]);
+    assert_eq!(run.check(2).findings, [Finding::RepeatedWithoutCrash { seq: 3, profile: profile("p"), version: 2 }]);
 }
 
 #[test]
