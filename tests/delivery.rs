@@ -243,6 +243,52 @@ async fn a_dataflow_that_breaks_off_repeats_at_most_a_window_and_loses_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_repeats_no_more_than_the_window_however_fast_it_went() {
+    let world = World::new().await;
+    let mut narrow = plan(&["a"]);
+    narrow.sender.window_records = 400;
+    narrow.sender.linger = Duration::ZERO;
+    let dataflow = world.start(narrow.clone()).await;
+    let updates: Vec<Value> = (0..6000).map(|n| entry(&format!("p{n}"), "a", n)).collect();
+    world.send(&updates).await;
+    while world.stub.stats().records_committed < 5000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(dataflow);
+    let dataflow = world.start(narrow).await;
+    until_idle(&world, &dataflow).await;
+    let repeated = world.stub.stats().records_committed - 6000;
+    assert!(repeated <= 400, "{repeated} records were exported again");
+    dataflow.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_durable_before_the_profile_goes_on() {
+    let world = World::new().await;
+    let dataflow = world.start(plan(&["a"])).await;
+    // The first checkpoint is written at once, the next a second later.
+    world.send(&[entry("first", "a", 0)]).await;
+    until(&dataflow, "the first export", |progress| progress.counters.exported == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let poison = Fault::new(Kind::PoisonEntry { partition_key: "bad".to_owned() }).times(3);
+    world.stub.set_faults(vec![poison]);
+    world.send(&[entry("bad", "a", 1), entry("bad", "a", 2)]).await;
+    while world.told("bad").is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // As a crash would. What was given up before the second is not to come after it.
+    drop(dataflow);
+    let dataflow = world.start(plan(&["a"])).await;
+    until_idle(&world, &dataflow).await;
+    let told = world.told("bad");
+    assert!(told.iter().all(|n| *n == 2), "{told:?}");
+    assert_eq!(dead_letters::list(world.hub.store(), NAME, 0, 10).unwrap().len(), 1);
+    dataflow.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_of_a_mapped_audience_are_told_once_and_an_added_one_later() {
     let world = World::new().await;
     let mut updates: Vec<Value> = (0..3000).map(|n| entry(&format!("p{n}"), "a", n)).collect();

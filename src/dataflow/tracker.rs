@@ -72,6 +72,26 @@ pub(super) struct Origin {
     pub(super) version: u64,
 }
 
+/// How much was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) records: usize,
+    /// Partition keys and data.
+    pub(super) bytes: usize,
+}
+
+impl Load {
+    /// Of one record.
+    pub(super) fn of(sent: &Sent) -> Self {
+        Self { records: 1, bytes: sent.bytes as usize }
+    }
+
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { records: self.records + other.records, bytes: self.bytes + other.bytes }
+    }
+}
+
 /// One item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
@@ -79,6 +99,8 @@ pub(super) struct Item {
     /// When the hub received the change; `None` for what is no live change.
     pub(super) receipt: Option<Timestamp>,
     pub(super) sent: Option<Sent>,
+    /// Under which it was offered, where it was.
+    pub(super) ticket: Option<Ticket>,
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -93,6 +115,8 @@ pub(super) struct Tracker {
     first_ticket: u64,
     /// Records of backfill chunks among the items.
     members: usize,
+    /// Of the records among the items.
+    bytes: usize,
 }
 
 impl Tracker {
@@ -104,6 +128,11 @@ impl Tracker {
     /// How many items of backfill chunks are not popped.
     pub(super) fn members(&self) -> usize {
         self.members
+    }
+
+    /// The records that are not popped.
+    pub(super) fn under_way(&self) -> Load {
+        Load { records: self.tickets.len(), bytes: self.bytes }
     }
 
     /// The receipt of the oldest live change that is not done with.
@@ -129,13 +158,14 @@ impl Tracker {
             advance: Advance::Position { next, changes: 1 },
             receipt: Some(receipt),
             sent: None,
+            ticket: None,
             outcome: Some(outcome),
         });
     }
 
     /// Anything else that needs no record.
     pub(super) fn settle(&mut self, advance: Advance, outcome: Outcome) {
-        self.push(Item { advance, receipt: None, sent: None, outcome: Some(outcome) });
+        self.push(Item { advance, receipt: None, sent: None, ticket: None, outcome: Some(outcome) });
     }
 
     /// A record that was offered to the sender under `ticket`. Tickets come in their order.
@@ -144,7 +174,8 @@ impl Tracker {
             self.first_ticket = ticket.0;
         }
         self.tickets.push_back(self.popped + self.items.len() as u64);
-        self.push(Item { advance, receipt, sent: Some(sent), outcome: None });
+        self.bytes += sent.bytes as usize;
+        self.push(Item { advance, receipt, sent: Some(sent), ticket: Some(ticket), outcome: None });
     }
 
     fn push(&mut self, item: Item) {
@@ -172,7 +203,8 @@ impl Tracker {
     pub(super) fn pop(&mut self) -> Option<(Item, Outcome)> {
         let outcome = self.items.front_mut()?.outcome.take()?;
         let item = self.items.pop_front()?;
-        if item.sent.is_some() {
+        if let Some(sent) = &item.sent {
+            self.bytes -= sent.bytes as usize;
             self.tickets.pop_front();
             self.first_ticket += 1;
         }

@@ -11,12 +11,16 @@ use super::{FeedState, Worker};
 use crate::dataflow::DataflowError;
 use crate::dataflow::dead_letters::{self, DeadLetter};
 use crate::dataflow::state::{self, Checkpoint};
+use crate::dataflow::tracker::Load;
 use crate::export::{Mapping, MappingSpec};
+use crate::kinesis::sender::{Settings, Ticket};
 use crate::store::{Store, StoreError};
 use crate::telemetry::clock;
 
 /// How long the position may move before it is written.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Which part of the window, at most, the position moves over before it is written: what is left of it is for what is under way.
+const SHARE: usize = 4;
 /// Between two tries of a write that failed. Meanwhile nothing is offered.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -26,8 +30,12 @@ pub(super) struct Keeper {
     /// Not before this is the next one begun.
     due: Duration,
     writing: Option<JoinHandle<Written>>,
-    /// Dead letters that the position has moved over and that are not durable yet.
-    buried: Vec<DeadLetter>,
+    /// What the position has moved over since the last write was begun: a crash repeats it.
+    passed: Load,
+    /// The same of the write that has not ended.
+    being_written: Load,
+    /// Dead letters that the position has moved over and that are not durable yet, with the tickets that wait for it.
+    buried: Vec<(Option<Ticket>, DeadLetter)>,
     /// How many of them are new.
     new: u64,
     /// Dead letters that were delivered after all.
@@ -41,7 +49,8 @@ pub(super) struct Keeper {
 struct Work {
     checkpoint: Checkpoint,
     mapping: Option<Arc<MappingSpec>>,
-    buried: Vec<DeadLetter>,
+    passed: Load,
+    buried: Vec<(Option<Ticket>, DeadLetter)>,
     new: u64,
     raised: Vec<u64>,
 }
@@ -58,6 +67,8 @@ impl Keeper {
             touched: false,
             due: now,
             writing: None,
+            passed: Load::default(),
+            being_written: Load::default(),
             buried: Vec::new(),
             new: 0,
             raised: Vec::new(),
@@ -72,9 +83,28 @@ impl Keeper {
         self.touched = true;
     }
 
+    /// The position has moved over records.
+    pub(super) fn pass(&mut self, load: Load) {
+        self.passed = self.passed.and(load);
+        self.touched = true;
+    }
+
+    /// What the position has moved over, and no write that has ended tells.
+    pub(super) fn unwritten(&self) -> Load {
+        self.passed.and(self.being_written)
+    }
+
+    /// Whether the position is written before its time: it has moved far, or over a dead letter, for which others wait.
+    fn is_urgent(&self, window: &Settings) -> bool {
+        self.trouble.is_none()
+            && (!self.buried.is_empty()
+                || self.passed.records >= (window.window_records / SHARE).max(1)
+                || self.passed.bytes >= (window.window_bytes / SHARE).max(1))
+    }
+
     /// The position has moved over a dead letter.
-    pub(super) fn bury(&mut self, letter: DeadLetter, new: bool) {
-        self.buried.push(letter);
+    pub(super) fn bury(&mut self, ticket: Option<Ticket>, letter: DeadLetter, new: bool) {
+        self.buried.push((ticket, letter));
         self.new += u64::from(new);
         self.touched = true;
     }
@@ -116,18 +146,22 @@ impl Keeper {
 
     fn take(&mut self, checkpoint: &Checkpoint, mapping: Option<Arc<MappingSpec>>) -> Work {
         self.touched = false;
+        let passed = std::mem::take(&mut self.passed);
+        self.being_written = passed;
         Work {
             checkpoint: checkpoint.clone(),
             mapping,
+            passed,
             buried: std::mem::take(&mut self.buried),
             new: std::mem::take(&mut self.new),
             raised: std::mem::take(&mut self.raised),
         }
     }
 
-    /// Takes up what became of a write. What failed is written again with the next.
-    fn take_up(&mut self, written: Written, now: Duration) -> Result<(), DataflowError> {
+    /// Takes up what became of a write; which tickets' dead letters are durable now. What failed is written again with the next.
+    fn take_up(&mut self, written: Written, now: Duration) -> Result<Vec<Ticket>, DataflowError> {
         let Written { mut work, result } = written;
+        self.being_written = Load::default();
         match result {
             Ok(oldest) => {
                 let raised = work.raised.len() as u64;
@@ -136,7 +170,7 @@ impl Keeper {
                     self.oldest = oldest;
                 }
                 self.trouble = None;
-                Ok(())
+                Ok(work.buried.iter().filter_map(|(ticket, _)| *ticket).collect())
             }
             Err(DataflowError::Store(error @ (StoreError::Full { .. } | StoreError::Failed(_)))) => {
                 self.trouble = Some(error.to_string());
@@ -144,9 +178,10 @@ impl Keeper {
                 work.raised.append(&mut self.raised);
                 (self.buried, self.raised) = (work.buried, work.raised);
                 self.new += work.new;
+                self.passed = self.passed.and(work.passed);
                 self.touched = true;
                 self.due = now + RETRY;
-                Ok(())
+                Ok(Vec::new())
             }
             Err(error) => Err(error),
         }
@@ -156,7 +191,8 @@ impl Keeper {
 impl Worker {
     pub(super) fn commit_if_due(&mut self) {
         let now = clock::monotonic();
-        if self.keeper.touched && self.keeper.writing.is_none() && now >= self.keeper.due {
+        let due = now >= self.keeper.due || self.keeper.is_urgent(&self.plan.sender);
+        if self.keeper.touched && self.keeper.writing.is_none() && due {
             self.keeper.due = now + INTERVAL;
             let work = self.keeper.take(&self.checkpoint, None);
             let (store, name) = (self.store.clone(), self.plan.name.clone());
@@ -165,7 +201,11 @@ impl Worker {
     }
 
     pub(super) fn take_up_commit(&mut self, written: Written) -> Result<(), DataflowError> {
-        self.keeper.take_up(written, clock::monotonic())
+        let now = clock::monotonic();
+        for ticket in self.keeper.take_up(written, now)? {
+            self.sender.buried(ticket, now);
+        }
+        Ok(())
     }
 
     /// Writes the checkpoint, with a mapping if it begins here, and waits for it. False where it could not be written.
@@ -258,7 +298,7 @@ fn try_write(store: &Store, name: &str, work: &Work) -> Result<Option<Timestamp>
     if let Some(mapping) = &work.mapping {
         state::put_mapping(&mut batch, name, mapping)?;
     }
-    for letter in &work.buried {
+    for (_, letter) in &work.buried {
         dead_letters::put(&mut batch, name, letter)?;
     }
     for sequence in &work.raised {

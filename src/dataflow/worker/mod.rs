@@ -154,6 +154,7 @@ impl Worker {
         loop {
             self.offer()?;
             self.settle()?;
+            self.commit_if_due();
             self.look_after_history().await?;
             self.switch_when_drained().await?;
             if stopping && self.is_drained() {
@@ -177,7 +178,6 @@ impl Worker {
                         self.meter.tick(now);
                         self.checkpoint.roll(clock::now());
                         self.publish();
-                        self.commit_if_due();
                     }
                 }
                 Event::Stop => {

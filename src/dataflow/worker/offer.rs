@@ -30,7 +30,7 @@ impl Worker {
         }
         let (wall, now) = (clock::now(), clock::monotonic());
         for _ in 0..STRIDE {
-            if !self.sender.has_room() {
+            if !self.has_room() {
                 break;
             }
             // A chunk stands in the log at its head: live goes up to there, then the chunk, then live again.
@@ -109,13 +109,20 @@ impl Worker {
         self.tracker.send(ticket, advance, receipt, sent);
     }
 
+    /// Whether there is room for a record: a crash must not repeat more than the window, which is what is under way and what
+    /// the position has moved over since it was written.
+    fn has_room(&self) -> bool {
+        let (repeated, window) = (self.tracker.under_way().and(self.keeper.unwritten()), &self.plan.sender);
+        self.sender.has_room() && repeated.records < window.window_records && repeated.bytes < window.window_bytes
+    }
+
     /// Whether [`Worker::offer`] would do anything.
     pub(super) fn can_offer(&self) -> bool {
         let something = self.history.is_at(self.taken)
             || (!self.batch.is_empty()
                 && !self.history.awaits(self.taken)
                 && self.taken.saturating_sub(self.checkpoint.position) < self.ahead);
-        something && self.sender.has_room() && !self.switching() && self.give_up.is_none() && !self.keeper.is_stuck()
+        something && self.has_room() && !self.switching() && self.give_up.is_none() && !self.keeper.is_stuck()
     }
 
     /// Whether there is anything that this worker has read, or could read now, and not taken.

@@ -9,7 +9,7 @@ use crate::dataflow::DataflowError;
 use crate::dataflow::dead_letters::DeadLetter;
 use crate::dataflow::progress::{AudienceBackfill, Counters, Delivery, OutageCause, Progress};
 use crate::dataflow::state::Checkpoint;
-use crate::dataflow::tracker::{Advance, Item, Outcome};
+use crate::dataflow::tracker::{Advance, Item, Load, Outcome};
 use crate::export::{MappingSpec, Triggers};
 use crate::kinesis::outcome::{Entry, RequestError};
 use crate::kinesis::sender::{DeadReason, Health, Output, Ticket};
@@ -57,6 +57,9 @@ impl Worker {
     /// One item is done with, as is everything before it.
     fn pass(&mut self, item: Item, outcome: Outcome, delta: &mut Counters, wall: Timestamp) {
         let delivered = !matches!(outcome, Outcome::Dead(_));
+        if let Some(sent) = &item.sent {
+            self.keeper.pass(Load::of(sent));
+        }
         match outcome {
             Outcome::Skipped => {}
             Outcome::Excluded => delta.excluded += 1,
@@ -81,7 +84,7 @@ impl Worker {
                 let again = if let Advance::Redelivered { sequence } = item.advance { Some(sequence) } else { None };
                 letter.sequence = again.unwrap_or(self.checkpoint.next_dead_letter);
                 self.checkpoint.next_dead_letter += u64::from(again.is_none());
-                self.keeper.bury(*letter, again.is_none());
+                self.keeper.bury(item.ticket, *letter, again.is_none());
             }
         }
         match item.advance {

@@ -6,7 +6,7 @@ use super::limits::{DeadReason, refusal};
 use super::outage::{BEYOND_DOUBT, Verdict};
 use super::pace::Tally;
 use super::retry::Cause;
-use super::{Done, Flight, RequestId, Sender, Throttling};
+use super::{Done, Flight, RequestId, Sender, Throttling, Ticket};
 use crate::kinesis::outcome::{EntryOutcome, RequestError, RequestOutcome};
 
 /// The code of an attempt that had no answer.
@@ -30,7 +30,7 @@ impl Sender {
                 let outcomes = vec![EntryOutcome::Throttled; flight.tickets.len()];
                 self.settle(request, flight, outcomes, now);
             }
-            Err(RequestError::Invalid { message }) => self.halve(flight.tickets, message, now),
+            Err(RequestError::Invalid { message }) => self.halve(flight.tickets, message),
             Err(error) => self.fail(request, flight.tickets, error, now),
         }
         if answered {
@@ -79,7 +79,7 @@ impl Sender {
     fn use_attempt(&mut self, ticket: u64, code: String, message: String, now: Duration) {
         let attempts = self.window.use_attempt(ticket);
         if attempts > self.settings.max_retries {
-            return self.bury(ticket, DeadReason::Exhausted { code, message }, now);
+            return self.bury(ticket, DeadReason::Exhausted { code, message });
         }
         self.window.slot(ticket).throttles = 0;
         let due = now + self.jitter.backoff(attempts);
@@ -87,10 +87,10 @@ impl Sender {
     }
 
     /// Some record of the request is at fault: each half of it is tried, down to the culprit.
-    fn halve(&mut self, mut tickets: Vec<u64>, message: String, now: Duration) {
+    fn halve(&mut self, mut tickets: Vec<u64>, message: String) {
         if let &[ticket] = tickets.as_slice() {
             self.window.use_attempt(ticket);
-            return self.bury(ticket, DeadReason::Invalid { message }, now);
+            return self.bury(ticket, DeadReason::Invalid { message });
         }
         let rest = tickets.split_off(tickets.len() / 2);
         self.ready.push_part(tickets);
@@ -140,37 +140,36 @@ impl Sender {
 
     fn acknowledge(&mut self, ticket: u64, now: Duration) {
         let retries = self.window.slot(ticket).sends.saturating_sub(1);
-        let (_, next) = self.window.finish(ticket);
+        let next = self.window.finish(ticket);
         self.done.push_back(Done::Acknowledged { ticket, retries });
         if let Some(next) = next {
             self.take_turn(next, now);
         }
     }
 
-    fn bury(&mut self, ticket: u64, reason: DeadReason, now: Duration) {
-        if let Some(next) = self.give_up(ticket, reason) {
+    /// Makes a dead letter of the record. Its profile waits until that is kept, see [`Sender::buried`].
+    fn bury(&mut self, ticket: u64, reason: DeadReason) {
+        let attempts = self.window.slot(ticket).attempts;
+        let entry = self.window.take_out(ticket);
+        self.done.push_back(Done::DeadLetter { ticket, letter: Box::new((reason, attempts, entry)) });
+    }
+
+    /// The dead letter of `ticket` is durable: the records of its profile behind it go on. Each dead letter that was told is
+    /// buried once. Before, a crash would have it delivered after all, behind what was sent after it.
+    pub fn buried(&mut self, Ticket(ticket): Ticket, now: Duration) {
+        let now = self.advance(now);
+        if let Some(next) = self.window.finish(ticket) {
             self.take_turn(next, now);
         }
     }
 
-    /// Makes a dead letter of the record. Whose turn it is now.
-    fn give_up(&mut self, ticket: u64, reason: DeadReason) -> Option<u64> {
-        let attempts = self.window.slot(ticket).attempts;
-        let (entry, next) = self.window.finish(ticket);
-        self.done.push_back(Done::DeadLetter { ticket, letter: Box::new((reason, attempts, entry)) });
-        next
-    }
-
     /// The record is the first of its profile now. One that Kinesis would refuse is given up at its turn, not before: what
     /// becomes of a profile's records is told in their order.
-    pub(super) fn take_turn(&mut self, mut ticket: u64, now: Duration) {
-        while let Some(reason) = refusal(&self.window.slot(ticket).entry, self.settings.max_record_bytes) {
-            match self.give_up(ticket, reason) {
-                Some(next) => ticket = next,
-                None => return,
-            }
+    pub(super) fn take_turn(&mut self, ticket: u64, now: Duration) {
+        match refusal(&self.window.slot(ticket).entry, self.settings.max_record_bytes) {
+            Some(reason) => self.bury(ticket, reason),
+            None => self.push_fresh(ticket, now),
         }
-        self.push_fresh(ticket, now);
     }
 }
 

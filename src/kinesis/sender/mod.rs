@@ -12,8 +12,8 @@
 //! goes, and when), `answer` (what became of it), `retry` (waits), `pace` (throttling), `outage` (when nothing gets through),
 //! `ramp` (coming back from that).
 //!
-//! The driver's loop: offer while [`Sender::has_room`]; [`Sender::poll`] until `None`; then wait for records, answers or
-//! [`Sender::next_wake`].
+//! The driver's loop: offer while [`Sender::has_room`]; [`Sender::poll`] until `None`, and keep the dead letters, then
+//! tell [`Sender::buried`]; then wait for records, answers or [`Sender::next_wake`].
 
 mod answer;
 mod batch;
@@ -102,7 +102,8 @@ pub enum Output {
         /// How often it was sent after the first time, for whatever cause.
         retries: u32,
     },
-    /// The record is given up, and must be kept before the position moves over it.
+    /// The record is given up. It must be kept before the position moves over it, and its profile waits until it is: then
+    /// [`Sender::buried`] is called.
     DeadLetter {
         /// Which.
         ticket: Ticket,

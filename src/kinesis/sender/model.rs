@@ -33,6 +33,8 @@ enum Event {
         outcome: RequestOutcome,
         lost: bool,
     },
+    /// The dead letter is durable.
+    Buried(Ticket),
     /// A write that took its time.
     Commit {
         records: Vec<usize>,
@@ -205,7 +207,9 @@ impl World {
                 Output::DeadLetter { ticket, reason, attempts, entry } => {
                     assert!(entry_bytes(&entry) > 0);
                     self.judge_dead_letter(ticket.0 as usize, &reason, attempts);
-                    self.finish(ticket.0 as usize, true);
+                    // It takes its time until it is durable.
+                    let at = self.now + self.latency();
+                    self.schedule(at, Event::Buried(ticket));
                 }
             }
         }
@@ -357,6 +361,10 @@ impl World {
                 Event::Arrive { request, records, bytes } => self.arrive(request, records, bytes),
                 Event::Answer { request, records, outcome, lost } => self.answer(request, &records, outcome, lost),
                 Event::Commit { records } => self.commit(&records),
+                Event::Buried(ticket) => {
+                    self.finish(ticket.0 as usize, true);
+                    self.sender.buried(ticket, self.now);
+                }
                 Event::Wake => {}
                 Event::Produce => self.produce(),
                 Event::Heal => self.sender.heal(self.now),

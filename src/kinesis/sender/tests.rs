@@ -85,7 +85,10 @@ impl Bench {
                     self.sent.push((request, entries.into_iter().map(|entry| entry.partition_key).collect()));
                 }
                 Output::Acknowledged { ticket, retries } => self.acknowledged.push((ticket.0, retries)),
-                Output::DeadLetter { ticket, reason, attempts, .. } => self.dead.push((ticket.0, reason, attempts)),
+                Output::DeadLetter { ticket, reason, attempts, .. } => {
+                    self.dead.push((ticket.0, reason, attempts));
+                    self.sender.buried(ticket, self.now);
+                }
             }
         }
         let wake = self.sender.next_wake();

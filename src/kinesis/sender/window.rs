@@ -101,10 +101,16 @@ impl Window {
         attempts
     }
 
-    /// Gives the record up for good: its entry, and the ticket whose turn it is now.
-    pub(super) fn finish(&mut self, ticket: u64) -> (Entry, Option<u64>) {
+    /// The record's entry, which is not sent any more.
+    pub(super) fn take_out(&mut self, ticket: u64) -> Entry {
+        let nothing = Entry { partition_key: String::new(), data: Bytes::new() };
+        mem::replace(&mut self.slot(ticket).entry, nothing)
+    }
+
+    /// Is done with the record for good; the ticket whose turn it is now.
+    pub(super) fn finish(&mut self, ticket: u64) -> Option<u64> {
+        drop(self.take_out(ticket));
         let slot = self.slot(ticket);
-        let entry = mem::replace(&mut slot.entry, Entry { partition_key: String::new(), data: Bytes::new() });
         slot.finished = true;
         let (profile, next, tried) = (slot.profile, slot.next, slot.attempts > 0);
         self.retrying -= usize::from(tried);
@@ -116,7 +122,7 @@ impl Window {
             self.slots.pop_front();
             self.lowest += 1;
         }
-        (entry, (next != NONE).then_some(next))
+        (next != NONE).then_some(next)
     }
 
     /// Whether one more record may be offered.

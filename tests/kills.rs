@@ -1,0 +1,196 @@
+//! `kill -9`, again and again: the whole program, on a folder of manifests, beside a producer that repeats what was not answered
+//! and a stream that is slow and refuses some. At the end the checker reads what was accepted and what the stream holds.
+//!
+//! `KILLS=1000` is the long form; `SEED` gives other choices (the moments are the machine's).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use activation_operator::dataflow::{dead_letters, state};
+use activation_operator::export::MappingSpec;
+use activation_operator::store::Store;
+use kinesis_stub::{Config, Fault, FaultSet, Kind, LogMode, StreamSpec, Stub};
+
+#[path = "support/checker.rs"]
+mod checker;
+#[path = "kills/operator.rs"]
+mod operator;
+#[path = "kills/producer.rs"]
+mod producer;
+#[path = "kills/random.rs"]
+mod random;
+
+use checker::{Finding, Given, Letter, Phase};
+use operator::{Operator, until};
+use producer::{History, Producer};
+use random::Random;
+
+const NAME: &str = "marketing/vip";
+/// Members of the audience that is mapped while everything runs: a backfill of several lives.
+const MEMBERS: u64 = 6000;
+/// The window of a dataflow: what one crash repeats at most.
+const WINDOW: u64 = 5000;
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+}
+
+fn stub(log: PathBuf, seed: u64) -> Config {
+    let faults = vec![
+        Fault::new(Kind::Latency { fixed_ms: 1, jitter_ms: 25 }).on_action("PutRecords"),
+        Fault::new(Kind::Scattered { rate: 0.2, error: kinesis_stub::EntryError::InternalFailure })
+            .with_probability(0.3)
+            .on_action("PutRecords"),
+        Fault::new(Kind::Scattered { rate: 0.1, error: kinesis_stub::EntryError::Throttled })
+            .with_probability(0.02)
+            .on_action("PutRecords"),
+    ];
+    Config {
+        streams: vec![StreamSpec::new("profiles", 8)],
+        log: LogMode::Records { file: Some(log) },
+        // The file is what is read.
+        memory_bytes: 0,
+        retention_bytes: 0,
+        faults: FaultSet { seed, faults },
+        ..Config::default()
+    }
+}
+
+/// What is declared, with these audiences. Replaced as a whole, as an editor does.
+fn declare(folder: &Path, stream: &str, audiences: &[&str]) {
+    let audiences: String = audiences.iter().map(|id| format!("    - id: {id}\n      name: Audience {id}\n")).collect();
+    let text = format!(
+        "apiVersion: v1
+kind: Secret
+metadata: {{name: aws, namespace: marketing}}
+stringData: {{accessKeyId: test, secretAccessKey: test}}
+---
+apiVersion: activation.dev/v1alpha1
+kind: KinesisDestination
+metadata: {{name: events, namespace: marketing}}
+spec:
+  region: us-east-1
+  stream: {{name: profiles}}
+  credentials: {{secretRef: {{name: aws}}}}
+  endpoint: {{url: '{stream}'}}
+  delivery: {{linger: 5ms, requestTimeout: 60s}}
+  includeSegmentNames: true
+  includeSegmentTimestamps: true
+---
+apiVersion: activation.dev/v1alpha1
+kind: AudienceActivation
+metadata: {{name: vip, namespace: marketing}}
+spec:
+  destinationRef: {{name: events}}
+  audiences:
+{audiences}  mappedAttributes: [{{path: 'n'}}, {{path: person.name}}]
+  onDelete: Exit
+  backfill: {{maxRecordsPerSecond: 1500}}
+  record: {{metadata: true}}
+"
+    );
+    let fresh = folder.join("../activation.new");
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(&fresh, folder.join("activation.yaml")).unwrap();
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
+    let (kills, seed) = (number("KILLS", 100), number("SEED", 1));
+    let folder = tempfile::tempdir().unwrap();
+    let [manifests, data, log] = ["manifests", "data", "log.ndjson"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&manifests).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let stub = runtime.block_on(Stub::start(stub(log.clone(), seed))).unwrap();
+    declare(&manifests, &stub.url(), &["a"]);
+    let committed = || stub.stats().records_committed;
+
+    let mut operator = Operator::start(&manifests, &data);
+    // A dataflow begins at the head of the log: updates that came before it has would be history.
+    until("a start", || operator.metric("activation_position").map(drop));
+    let producer = Producer::start(seed, MEMBERS, operator.address());
+    let mut random = Random::new(seed);
+    let mut crashes = Vec::new();
+    for kill in 1..=kills {
+        if kill == kills.div_ceil(3) {
+            until("members", || (producer.accepted() > MEMBERS).then_some(()));
+            declare(&manifests, &stub.url(), &["a", "b"]);
+        }
+        let before = committed();
+        // Some die as soon as they serve, most while they deliver, a few after the first checkpoint and the next.
+        let pause = match random.below(10) {
+            0 | 1 => random.below(100),
+            chosen => {
+                operator.patience(Duration::from_secs(3), || committed() > before);
+                if chosen == 9 { 500 + random.below(1500) } else { random.below(500) }
+            }
+        };
+        std::thread::sleep(Duration::from_millis(pause));
+        operator.kill();
+        // Requests that it left behind have come to nothing, or to their end.
+        std::thread::sleep(Duration::from_millis(30));
+        crashes.push(committed() + 1);
+        operator = Operator::start(&manifests, &data);
+        producer.send_to(operator.address());
+    }
+    let history = producer.stop();
+    until("everything to be through", || {
+        let is = |name: &str| operator.metric(name);
+        let through = is("activation_position")? == history.head && is("activation_backfill_done")? >= 1;
+        (through && is("activation_backfill_done") == is("activation_backfill_members")).then_some(())
+    });
+    assert_eq!(operator.terminate(), Some(0), "the exit code");
+    runtime.block_on(stub.shutdown()).unwrap();
+    judge(&history, &data, &log, crashes);
+}
+
+/// Reads what the program left behind, and lets the checker judge.
+fn judge(history: &History, data: &Path, log: &Path, crashes: Vec<u64>) {
+    let store = Store::open(data, 8 << 20).unwrap();
+    let checkpoint = state::load(&store, NAME).unwrap().unwrap();
+    let mapping = state::load_mapping(&store, NAME).unwrap().unwrap();
+    let mapped_at = |id: &str| checkpoint.backfills.iter().find(|backfill| backfill.id == id).unwrap().mapped_at;
+    let first = MappingSpec {
+        audiences: mapping.audiences.iter().filter(|audience| audience.id == "a").cloned().collect(),
+        ..mapping.clone()
+    };
+    let phases = [Phase { from: mapped_at("a"), mapping: first }, Phase { from: mapped_at("b"), mapping }];
+    let dead_letters: Vec<Letter> = dead_letters::list(&store, NAME, 0, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|letter| Letter {
+            backfill: letter.triggers.iter().any(|trigger| trigger == "backfill"),
+            profile: (letter.merge_policy_id, letter.profile_id),
+            version: letter.version,
+        })
+        .collect();
+    let log = checker::read_log(log);
+    let report = checker::check(&Given {
+        history: &history.lines,
+        phases: &phases,
+        log: &log,
+        dead_letters: &dead_letters,
+        crashes: &crashes,
+        repeats_per_crash: WINDOW,
+    });
+    println!(
+        "{} kills: {} updates, {} triggers, {} members of the backfill, {} exports, {} of them again (at most {} for one kill), {} dead letters, {} lost, {} inverted",
+        crashes.len(),
+        report.updates,
+        report.triggers,
+        report.members,
+        report.exports,
+        report.repeats,
+        report.most_repeats,
+        dead_letters.len(),
+        report.count(|finding| matches!(finding, Finding::Lost { .. })),
+        report.count(|finding| matches!(finding, Finding::Inverted { .. })),
+    );
+    assert!(report.findings.is_empty(), "{report}");
+    // Nothing was taken up twice, and nothing that was not answered.
+    assert_eq!((report.head, store.head().unwrap().next), (history.head, history.head));
+    assert!(report.members > MEMBERS / 2 && report.repeats > 0, "the run was too tame: {report:?}");
+    assert_eq!(checkpoint.next_dead_letter - 1, dead_letters.len() as u64);
+}

@@ -1,0 +1,164 @@
+//! Effects: one life of the program, by its process id.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_millis(10);
+/// How many lines of its log a failure is told with.
+const TAIL: usize = 40;
+
+/// Waits for a condition.
+pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(EVERY);
+    }
+}
+
+/// A client that takes every status for an answer.
+pub(crate) fn client() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(20)))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .into()
+}
+
+/// The running program; killed where it is dropped.
+pub(crate) struct Operator {
+    child: Child,
+    address: SocketAddr,
+    client: ureq::Agent,
+    log: Option<JoinHandle<()>>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Operator {
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(manifests: &Path, data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_activation-operator"))
+            .args(["standalone", "--listen", "127.0.0.1:0", "--log", "info", "-f"])
+            .arg(manifests)
+            .arg("--data-dir")
+            .arg(data)
+            .env_remove("HTTP_PROXY")
+            .env_remove("http_proxy")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let (log, announced) = follow(child.stderr.take().unwrap(), Arc::clone(&tail));
+        // Not known yet; dropped on a panic from here on, which kills it.
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut operator = Self { child, address: unknown, client: client(), log: Some(log), tail };
+        match announced.recv_timeout(DEADLINE) {
+            Ok(address) => operator.address = address,
+            Err(error) => panic!("it does not listen: {error}\n{}", operator.said()),
+        }
+        until("/readyz", || {
+            assert!(operator.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", operator.said());
+            operator.get("/readyz").map(drop)
+        });
+        operator
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let mut response = self.client.get(format!("http://{}{path}", self.address)).call().ok()?;
+        let text = response.body_mut().read_to_string().ok()?;
+        (response.status() == 200).then_some(text)
+    }
+
+    /// The value of a metric of the dataflow, once it is told.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
+        let text = self.get("/metrics")?;
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    /// Waits for a condition, but not for ever: it may have nothing to do.
+    pub(crate) fn patience(&mut self, patience: Duration, holds: impl Fn() -> bool) {
+        let end = Instant::now() + patience;
+        while !holds() && Instant::now() < end {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", self.said());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Lets it end in order; tells its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        let status = until("the end", || self.child.try_wait().unwrap());
+        if !status.success() {
+            println!("{}", self.said());
+        }
+        status.code()
+    }
+
+    fn said(&self) -> String {
+        self.tail.lock().unwrap().iter().map(|line| format!("  {line}\n")).collect()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("its last words:\n{}", self.said());
+        }
+        if let Some(log) = self.log.take() {
+            let _ = log.join();
+        }
+    }
+}
+
+/// Reads its log to the end, keeps the last lines, and tells where it listens.
+fn follow(
+    log: std::process::ChildStderr,
+    tail: Arc<Mutex<VecDeque<String>>>,
+) -> (JoinHandle<()>, Receiver<SocketAddr>) {
+    let (announce, announced) = channel();
+    let reading = std::thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.split_once("listening address=") {
+                // Whoever waited may have given up.
+                let _ = announce.send(address.trim().parse().unwrap());
+            }
+            let mut tail = tail.lock().unwrap();
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+    });
+    (reading, announced)
+}
