@@ -1,5 +1,6 @@
 //! `dead-letters`: asks the running process for the records that it could not deliver. Thin: every answer is the server's.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,8 +65,13 @@ struct Chosen {
 }
 
 impl Chosen {
+    /// The numbers, each once.
+    fn sequences(&self) -> BTreeSet<u64> {
+        self.sequences.iter().copied().collect()
+    }
+
     fn selection(&self) -> Value {
-        if self.all { json!("all") } else { json!({ "sequences": self.sequences }) }
+        if self.all { json!("all") } else { json!({ "sequences": self.sequences() }) }
     }
 }
 
@@ -106,13 +112,29 @@ fn ask(arguments: &DeadLettersArguments) -> Result<(), AskError> {
             Ok(())
         }
         Command::Show { activation, sequence } => print(&server.get(&format!("{}/{sequence}", path(activation)?))?),
-        Command::Resend(chosen) => {
-            print(&server.post(&format!("{}/resend", path(&chosen.activation)?), &chosen.selection())?)
-        }
-        Command::Drop(chosen) => {
-            print(&server.post(&format!("{}/drop", path(&chosen.activation)?), &chosen.selection())?)
-        }
+        Command::Resend(chosen) => act(&server, chosen, "resend", "resent", print),
+        Command::Drop(chosen) => act(&server, chosen, "drop", "dropped", print),
     }
+}
+
+/// Does something with the letters that are chosen, and says where not all of them were there.
+fn act(
+    server: &Server,
+    chosen: &Chosen,
+    verb: &str,
+    done: &str,
+    mut print: impl FnMut(&Value) -> Result<(), AskError>,
+) -> Result<(), AskError> {
+    let activation = &chosen.activation;
+    let answer = server.post(&format!("{}/{verb}", path(activation)?), &chosen.selection())?;
+    print(&answer)?;
+    let (asked, count) = (chosen.sequences().len() as u64, answer[done].as_u64().unwrap_or_default());
+    if count < asked {
+        return Err(AskError(format!(
+            "{done}: {count} of {asked}: the others are not there, or are on their way already: see `dead-letters list {activation}`"
+        )));
+    }
+    Ok(())
 }
 
 fn path(activation: &str) -> Result<String, AskError> {

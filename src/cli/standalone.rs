@@ -1,5 +1,6 @@
 //! `standalone`: wires the store, the hub, the HTTP server and the shell together, and takes them apart in order.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,8 +35,10 @@ use crate::telemetry::metrics::Metrics;
 const CACHE_BYTES: u64 = 128 << 20;
 /// How many bytes of request bodies are received at once (64 MiB).
 const INTAKE_BYTES: usize = 64 << 20;
-/// Between two plain lines of one activation.
+/// Between two plain lines of one activation, and before the first, when nothing is known yet.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// What is logged unless something else is asked for: what the store does inside concerns nobody.
+const QUIET: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Runs everything in one process, on a folder of manifests, without a cluster
 #[derive(Debug, Args)]
@@ -47,12 +50,13 @@ pub struct StandaloneArguments {
     #[arg(long, value_name = "DIR", default_value = "activation-data")]
     data_dir: PathBuf,
     /// Where HTTP is served: updates in, profiles, dead letters, `/livez`, `/readyz`, `/metrics`. Port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Profile updates to take up besides, as NDJSON; - is standard input
     #[arg(long, value_name = "FILE")]
     updates: Option<PathBuf>,
-    /// Ends once all updates are taken up and exported
+    /// Ends once all updates are taken up and exported; waits as long as AWS takes none. The exit code is 1 where a manifest is
+    /// refused or an activation is not ready
     #[arg(long)]
     until_idle: bool,
     /// A PEM file with the server's certificate; reloaded when it changes
@@ -76,7 +80,8 @@ pub struct StandaloneArguments {
     /// How the log on standard error looks: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
-    /// What is logged: a level, or levels by module. Default: info, and warn where the board is drawn on the same terminal
+    /// What is logged: a level, or levels by module. Default: info (warn of the store), and warn where the board is drawn on the
+    /// same terminal
     #[arg(long, value_name = "FILTER", env = "ACTIVATION_OPERATOR_LOG")]
     log: Option<String>,
 }
@@ -84,7 +89,7 @@ pub struct StandaloneArguments {
 /// Carries it out.
 pub fn run(arguments: StandaloneArguments) -> ExitCode {
     let redraw = io::stdout().is_terminal();
-    let level = if redraw && io::stderr().is_terminal() { "warn" } else { "info" };
+    let level = if redraw && io::stderr().is_terminal() { "warn" } else { QUIET };
     if let Err(error) = logging::init(arguments.log_format, arguments.log.as_deref().unwrap_or(level)) {
         return failed(&error);
     }
@@ -99,7 +104,7 @@ pub fn run(arguments: StandaloneArguments) -> ExitCode {
     match result {
         Ok(summary) => {
             print!("{summary}");
-            if until_idle && summary.not_ready().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            if until_idle && !summary.is_well() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => failed(&*error),
     }
@@ -111,6 +116,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, Box<dyn std::error::Error>> {
+    let scheme = if arguments.tls_cert.is_some() { "https" } else { "http" };
     let tls = arguments.tls_cert.zip(arguments.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     let exposure = check_exposure(arguments.listen, tls.as_ref(), arguments.token_file.as_deref())?;
     let tokens = arguments.token_file.as_deref().map(Tokens::load).transpose()?;
@@ -148,11 +154,16 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
             result
         }
     }));
-    tracing::info!(%address, "listening");
+    let statuses = data_dir.join("status");
+    let told = format!("listening on {scheme}://{address}; statuses in {}", statuses.display());
+    tracing::info!("{told}");
+    if redraw {
+        println!("{told}; Ctrl-C ends it");
+    }
 
     let settings = Settings {
         manifests: arguments.filename,
-        statuses: data_dir.join("status"),
+        statuses,
         updates: arguments
             .updates
             .map(|path| if path.as_os_str() == "-" { Updates::Stdin } else { Updates::File(path) }),
@@ -169,6 +180,7 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
     let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats };
     let mut screen = Screen::new(redraw);
     let result = shell::run(&settings, &means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told)).await;
+    screen.end();
     // Nobody is answered any more before the writer, which answers, is asked to end.
     no_more.cancel();
     let ended = server.await?;
@@ -184,12 +196,20 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
 struct Screen {
     redraw: bool,
     lines: usize,
-    told: Vec<(String, Duration)>,
+    /// By activation: the line that was last told and when; and the one that waits for its turn.
+    told: BTreeMap<String, Told>,
+}
+
+/// What was told of one activation.
+struct Told {
+    line: String,
+    at: Duration,
+    waiting: Option<String>,
 }
 
 impl Screen {
     fn new(redraw: bool) -> Self {
-        Self { redraw, lines: 0, told: Vec::new() }
+        Self { redraw, lines: 0, told: BTreeMap::new() }
     }
 
     fn show(&mut self, rows: &[Row]) {
@@ -211,16 +231,32 @@ impl Screen {
 
     /// A line where it says something new, and not too often.
     fn tell(&mut self, rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
-        for (index, row) in rows.iter().enumerate() {
+        let now = clock::monotonic();
+        self.told.retain(|name, _| rows.iter().any(|row| row.name == *name));
+        for row in rows {
+            let told = self.told.entry(row.name.clone()).or_insert_with(|| Told {
+                line: String::new(),
+                at: now,
+                waiting: None,
+            });
             let line = row.line();
-            let now = clock::monotonic();
-            match self.told.get_mut(index) {
-                Some((told, at)) if *told == line || now.saturating_sub(*at) < PLAIN_EVERY => continue,
-                Some(entry) => *entry = (line.clone(), now),
-                None => self.told.push((line.clone(), now)),
+            told.waiting = (told.line != line).then_some(line);
+            if now.saturating_sub(told.at) >= PLAIN_EVERY
+                && let Some(line) = told.waiting.take()
+            {
+                writeln!(out, "{line}")?;
+                (told.line, told.at) = (line, now);
             }
-            writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// Tells what has not been told yet.
+    fn end(&mut self) {
+        let mut out = io::stdout().lock();
+        let told =
+            self.told.values_mut().filter_map(|told| told.waiting.take()).try_for_each(|line| writeln!(out, "{line}"));
+        // As above.
+        let _ = told.and_then(|()| out.flush());
     }
 }

@@ -15,11 +15,16 @@ use crate::reconcile::{Inventory, ObjectKey};
 pub(super) const DESTINATION: &str = "KinesisDestination";
 pub(super) const ACTIVATION: &str = "AudienceActivation";
 
+/// Which files there are, how large, and when written.
+type Listing = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
 /// A folder (or a file) of manifests.
 pub(super) struct ManifestFolder {
     path: PathBuf,
-    /// Which files there were, how large, and when written, at the last look.
-    seen: Option<Vec<(PathBuf, u64, Option<SystemTime>)>>,
+    /// The files as they were when they were last read.
+    read: Option<Listing>,
+    /// The files as they were at the last look.
+    seen: Listing,
     inventory: Inventory,
     problems: Vec<ManifestProblem>,
     /// By kind and name: the hash of the spec, and its generation, as an API server would count it.
@@ -30,7 +35,8 @@ impl ManifestFolder {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            seen: None,
+            read: None,
+            seen: Listing::new(),
             inventory: Inventory::default(),
             problems: Vec::new(),
             generations: BTreeMap::new(),
@@ -45,10 +51,13 @@ impl ManifestFolder {
     /// Looks again; true where something changed. New problems are logged.
     pub(super) fn look(&mut self, statuses: &StatusFolder) -> bool {
         let files = list(&self.path);
-        if self.seen.as_ref() == Some(&files) {
+        let first = self.read.is_none();
+        // A file that is being written is cut off at any point, and may be valid all the same: it is read once it rests.
+        let rests = files == self.seen;
+        self.seen.clone_from(&files);
+        if self.read.as_ref() == Some(&files) || !(rests || first) {
             return false;
         }
-        let first = self.seen.is_none();
         let set = manifests::read(&self.path);
         for problem in set.problems.iter().filter(|problem| !self.problems.contains(problem)) {
             if problem.ignored {
@@ -69,7 +78,7 @@ impl ManifestFolder {
         self.problems = set.problems;
         self.number(&mut found, statuses);
         // Listed before it was read: a file that changed between the two is read again.
-        self.seen = Some(files);
+        self.read = Some(files);
         let changed = first || found != self.inventory;
         self.inventory = found;
         changed
@@ -93,9 +102,9 @@ impl ManifestFolder {
         }
     }
 
-    /// Whether a manifest was refused at the last look.
-    pub(super) fn has_refusal(&self) -> bool {
-        self.problems.iter().any(|problem| !problem.ignored)
+    /// How many refusals there were when the manifests were last read.
+    pub(super) fn refused(&self) -> usize {
+        self.problems.iter().filter(|problem| !problem.ignored).count()
     }
 }
 
@@ -122,18 +131,95 @@ fn generation(
 }
 
 /// What tells whether a file changed. A folder that cannot be listed is told of where it is read.
-fn list(path: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
-    let files: Vec<PathBuf> = match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(_) => vec![path.to_owned()],
-    };
-    let mut listed: Vec<_> = files
+fn list(path: &Path) -> Listing {
+    let files = manifests::files(path).ok().flatten().unwrap_or_else(|| vec![path.to_owned()]);
+    files
         .into_iter()
         .filter_map(|file| {
             let metadata = std::fs::metadata(&file).ok()?;
             Some((file, metadata.len(), metadata.modified().ok()))
         })
-        .collect();
-    listed.sort();
-    listed
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn activation(audiences: &str) -> String {
+        format!(
+            "apiVersion: activation.dev/v1alpha1\nkind: AudienceActivation\nmetadata: {{name: vip}}\nspec:\n  destinationRef: {{name: events}}\n  audiences:\n{audiences}"
+        )
+    }
+
+    struct Looked {
+        path: tempfile::TempDir,
+        statuses: StatusFolder,
+        folder: ManifestFolder,
+    }
+
+    impl Looked {
+        fn at(text: &str) -> Self {
+            let path = tempfile::tempdir().unwrap();
+            std::fs::write(path.path().join("vip.yaml"), text).unwrap();
+            let statuses = StatusFolder::open(&path.path().join("status")).unwrap();
+            let mut folder = ManifestFolder::new(path.path());
+            assert!(folder.look(&statuses));
+            Self { path, statuses, folder }
+        }
+
+        fn write(&self, text: &str) {
+            std::fs::write(self.path.path().join("vip.yaml"), text).unwrap();
+        }
+
+        fn look(&mut self) -> bool {
+            self.folder.look(&self.statuses)
+        }
+
+        fn audiences(&self) -> usize {
+            self.folder.inventory().activations.values().map(|activation| activation.spec.audiences.len()).sum()
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_read_once_it_rests() {
+        let whole = activation("    - id: a\n    - id: b\n");
+        let mut looked = Looked::at(&whole);
+        assert!(!looked.look());
+        // Cut off, and valid all the same.
+        looked.write(&activation("    - id: a\n"));
+        assert!(!looked.look());
+        looked.write(&whole);
+        assert!(!looked.look());
+        assert!(!looked.look(), "it holds what it held before");
+        assert_eq!(looked.audiences(), 2);
+        looked.write(&activation("    - id: a\n"));
+        assert!(!looked.look());
+        assert!(looked.look());
+        assert_eq!(looked.audiences(), 1);
+    }
+
+    #[test]
+    fn what_else_is_written_into_the_folder_does_not_keep_it_from_resting() {
+        let mut looked = Looked::at(&activation("    - id: a\n"));
+        looked.write(&activation("    - id: a\n    - id: b\n"));
+        for (name, expected) in [("notes.txt", false), (".hidden.yaml", true)] {
+            std::fs::write(looked.path.path().join(name), name).unwrap();
+            std::fs::write(looked.path.path().join("status").join(name), name).unwrap();
+            assert_eq!(looked.look(), expected);
+        }
+        assert_eq!(looked.audiences(), 2);
+    }
+
+    #[test]
+    fn while_a_file_is_broken_nothing_is_taken_for_removed() {
+        let mut looked = Looked::at(&activation("    - id: a\n"));
+        looked.write("kind: [\n");
+        assert!(!looked.look() && !looked.look(), "nothing changed in what is declared");
+        assert_eq!((looked.folder.refused(), looked.audiences()), (1, 1));
+        std::fs::remove_file(looked.path.path().join("vip.yaml")).unwrap();
+        assert!(!looked.look() && looked.look());
+        assert_eq!((looked.folder.refused(), looked.audiences()), (0, 0));
+    }
 }

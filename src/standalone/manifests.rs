@@ -92,7 +92,7 @@ pub fn read(path: &Path) -> ManifestSet {
 }
 
 /// The files of a folder, sorted; `None` where the path is no folder.
-fn files(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+pub(super) fn files(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(None);
     }

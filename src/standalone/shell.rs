@@ -24,7 +24,7 @@ use crate::hub::{Hub, Writer};
 use crate::kinesis::client::{HttpPool, SharedClient, StreamClient};
 use crate::kinesis::probe::{self, ProbeReport};
 use crate::reconcile::{
-    self, Desired, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination,
+    self, About, Desired, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination,
 };
 use crate::store::StoreError;
 use crate::telemetry::clock;
@@ -148,10 +148,10 @@ pub async fn run(
         }
     };
     reading.cancel();
-    shell.end().await?;
+    let ended = shell.end().await;
     show(&shell.rows);
     shell.notifications.drain(..).for_each(&mut post);
-    result.map(|()| shell.summary)
+    result.and(ended).map(|()| shell.summary)
 }
 
 impl<'a> Shell<'a> {
@@ -160,7 +160,7 @@ impl<'a> Shell<'a> {
         let mut folder = ManifestFolder::new(&settings.manifests);
         folder.look(&statuses);
         let found = folder.inventory();
-        if found.destinations.is_empty() && found.activations.is_empty() && folder.has_refusal() {
+        if found.destinations.is_empty() && found.activations.is_empty() && folder.refused() > 0 {
             return Err(ShellError::Nothing(settings.manifests.clone()));
         }
         let mut memory = Memory::default();
@@ -194,9 +194,7 @@ impl<'a> Shell<'a> {
         if !self.means.writer.is_running() {
             return Err(ShellError::Store(StoreError::Value("hub writer, which has ended")));
         }
-        if self.folder.look(&self.statuses) {
-            mark_deleted(&self.folder, self.means)?;
-        }
+        let changed = self.folder.look(&self.statuses);
         self.take_up_ends().await;
         while let Some(probed) = self.probes.try_join_next() {
             let (destination, report) = probed?;
@@ -207,6 +205,10 @@ impl<'a> Shell<'a> {
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &progress, &policy, clock::now());
         self.notifications.extend(outcome.notifications.iter().cloned());
         self.apply(&outcome).await;
+        if changed {
+            // Only now that what was removed has stopped: its last checkpoint would take the mark away.
+            mark_deleted(&self.folder, self.means)?;
+        }
         self.publish(&outcome, &progress)?;
         self.begin_updates(reading).await?;
         let now = clock::monotonic();
@@ -241,7 +243,7 @@ impl<'a> Shell<'a> {
                 Ok(()) => "it ended by itself".to_owned(),
                 Err(error) => error.to_string(),
             };
-            tracing::error!(activation = %key, "the dataflow ended: {why}");
+            tracing::error!("dataflow {key}: ended though nobody told it to: {why}");
             self.memory.ended(&key, &why, clock::now());
         }
     }
@@ -265,16 +267,26 @@ impl<'a> Shell<'a> {
         }
         for event in &outcome.events {
             let (key, reason, message) = (&event.key, event.reason, &event.message);
+            let kind = match event.about {
+                About::Destination => DESTINATION,
+                About::Activation => ACTIVATION,
+            };
             if event.warning {
-                tracing::warn!(resource = %key, %reason, "{message}");
+                tracing::warn!(%reason, "{kind} {key}: {message}");
             } else {
-                tracing::info!(resource = %key, %reason, "{message}");
+                tracing::info!(%reason, "{kind} {key}: {message}");
             }
         }
         for (key, step) in &outcome.steps {
-            tracing::info!(activation = %key, "{step}");
+            // All that stop do so at once, so that each pass waits for the slowest alone.
+            if let (Step::Stop { .. } | Step::Restart { .. }, Some(running)) = (step, self.running.get(key)) {
+                running.dataflow.begin_stop();
+            }
+        }
+        for (key, step) in &outcome.steps {
+            tracing::info!("dataflow {key}: {step}");
             if let Err(error) = self.carry_out(key, step).await {
-                tracing::error!(activation = %key, "{step}: {error}");
+                tracing::error!("dataflow {key}: {step}: {error}");
                 self.memory.ended(key, &error.to_string(), clock::now());
             }
         }
@@ -341,8 +353,11 @@ impl<'a> Shell<'a> {
             let rate = progress.get(key).map_or(0.0, |progress| progress.rate);
             self.rows.push(Row::of(key.to_string(), status, rate));
         }
-        let there = outcome.destination_statuses.keys().map(|key| (DESTINATION, key));
-        self.statuses.retain(there.chain(outcome.activation_statuses.keys().map(|key| (ACTIVATION, key))))?;
+        self.summary.refused = self.folder.refused();
+        if self.summary.refused == 0 {
+            let there = outcome.destination_statuses.keys().map(|key| (DESTINATION, key));
+            self.statuses.retain(there.chain(outcome.activation_statuses.keys().map(|key| (ACTIVATION, key))))?;
+        }
         for (key, progress) in progress {
             if let Some(status) = outcome.activation_statuses.get(key) {
                 let sample = measure::sample(progress, status, clock::now());
@@ -359,24 +374,23 @@ impl<'a> Shell<'a> {
             self.summary.updates_done = true;
             return Ok(());
         };
-        match &mut self.updates {
+        match self.updates.take() {
             None if !self.summary.updates_done => {
                 let (hub, reading) = (self.means.hub.clone(), reading.clone());
                 self.updates =
                     Some(tokio::spawn(async move { updates::take_up(&wanted, &hub, &reading, |_| ()).await }));
             }
             Some(task) if task.is_finished() => {
-                let taken = task.await??;
-                self.updates = None;
-                self.summary.updates = Some(taken);
                 self.summary.updates_done = true;
+                self.summary.updates = Some(task.await??);
             }
-            _ => {}
+            unfinished => self.updates = unfinished,
         }
         Ok(())
     }
 
     async fn forget(&self) -> Result<(), ShellError> {
+        mark_deleted(&self.folder, self.means)?;
         let (store, bounds) = (self.means.hub.store().clone(), self.settings.retention);
         let (first, disk) = tokio::task::spawn_blocking(move || {
             let now = clock::now();
@@ -408,20 +422,24 @@ impl<'a> Shell<'a> {
 
     /// Stops every dataflow at once, each drained and checkpointed, and writes the last statuses.
     async fn end(&mut self) -> Result<(), ShellError> {
+        // Whatever else fails, every dataflow is stopped in order.
+        let mut first_error = Ok(());
         if let Some(task) = self.updates.take() {
-            self.summary.updates = Some(task.await??);
+            match task.await? {
+                Ok(taken) => self.summary.updates = Some(taken),
+                Err(error) => first_error = Err(error.into()),
+            }
         }
         for running in self.running.values() {
             running.dataflow.begin_stop();
         }
         let mut last = BTreeMap::new();
-        let mut first_error = Ok(());
         for (key, running) in std::mem::take(&mut self.running) {
             self.means.desks.close(&key.to_string());
             let progress = running.dataflow.progress();
             if let Err(error) = running.dataflow.stop().await {
-                tracing::error!(activation = %key, "the dataflow did not stop cleanly: {error}");
-                first_error = Err(ShellError::Dataflow(error));
+                tracing::error!("dataflow {key}: did not stop cleanly: {error}");
+                first_error = first_error.and(Err(ShellError::Dataflow(error)));
             }
             last.insert(key, Progress::clone(&progress.borrow()));
         }
@@ -446,7 +464,12 @@ fn plan(desired: &Desired) -> Plan {
     }
 }
 
+/// Marks the state of dataflows whose activations are gone, and forgets what has been gone for a day. Where a manifest is refused,
+/// what is not there may be in it, and nothing is taken for gone.
 fn mark_deleted(folder: &ManifestFolder, means: &Means) -> Result<(), ShellError> {
+    if folder.refused() > 0 {
+        return Ok(());
+    }
     let there = |name: &str| {
         name.split_once('/').is_some_and(|(namespace, name)| {
             folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name))

@@ -16,6 +16,8 @@ pub struct Summary {
     pub updates: Option<Taken>,
     /// Whether they are all taken up.
     pub updates_done: bool,
+    /// Manifests that are refused.
+    pub refused: usize,
     activations: BTreeMap<ObjectKey, Line>,
 }
 
@@ -57,6 +59,11 @@ impl Summary {
         self.activations.iter().filter_map(|(key, line)| Some((key, line.not_ready.as_deref()?)))
     }
 
+    /// Whether every manifest was taken, and every activation is ready.
+    pub fn is_well(&self) -> bool {
+        self.refused == 0 && self.not_ready().next().is_none()
+    }
+
     /// Dead letters that wait, of all activations.
     pub fn dead_letters(&self) -> u64 {
         self.activations.values().map(|line| line.dead_letters).sum()
@@ -68,11 +75,17 @@ impl fmt::Display for Summary {
         if let Some(Taken { accepted, rejected }) = self.updates {
             writeln!(f, "updates in: {accepted} taken up, {rejected} refused")?;
         }
+        if self.refused > 0 {
+            writeln!(f, "manifests: {} refused, see the log for what to mend", self.refused)?;
+        }
+        if self.activations.is_empty() {
+            writeln!(f, "there is no AudienceActivation among the manifests, so nothing was exported")?;
+        }
         for (key, line) in &self.activations {
             let [audience, attribute, identity, backfill] = line.triggers;
             writeln!(
                 f,
-                "{key}: {} exported (audience {audience}, attribute {attribute}, identity {identity}, backfill {backfill}; one can count for several), {} excluded, {} dead letters{}",
+                "{key}: {} exported in all (by trigger: audience {audience}, attribute {attribute}, identity {identity}, backfill {backfill}; one can count for several), {} excluded, {} dead letters{}",
                 line.exported,
                 line.excluded,
                 line.dead_letters,

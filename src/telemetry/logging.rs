@@ -58,7 +58,8 @@ pub fn init(format: Format, filter: &str) -> Result<(), LoggingError> {
         .with_writer(std::io::stderr)
         .with_ansi(format == Format::Text && std::io::stderr().is_terminal());
     match format {
-        Format::Text => builder.finish().try_init()?,
+        // Which module said it concerns whoever collects logs, and nobody who reads them.
+        Format::Text => builder.with_target(false).finish().try_init()?,
         Format::Json => builder.json().flatten_event(true).finish().try_init()?,
     }
     Ok(())

@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 pub(crate) mod independent;
+pub(crate) mod operator;
 pub(crate) mod servers;

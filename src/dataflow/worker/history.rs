@@ -1,7 +1,7 @@
 //! Beside live: the backfill, chunk by chunk, and dead letters that are sent again. Both are profiles as they are at a position
 //! of the log, and both go by the same rule.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -335,7 +335,8 @@ fn find_letters(
     let mut found = Vec::new();
     match selection {
         Selection::Sequences(sequences) => {
-            for sequence in sequences {
+            // One that is named twice is one.
+            for sequence in BTreeSet::from_iter(sequences) {
                 let letter = dead_letters::list(store, name, sequence, 1)?.pop();
                 if letter.is_some_and(|letter| letter.sequence == sequence && fits(&letter)) {
                     found.push(sequence);

@@ -1,5 +1,6 @@
 //! The dead letters of a dataflow: listed and shown from the store, sent again and dropped by the running worker.
 
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -12,6 +13,9 @@ use super::{later, problem};
 use crate::dataflow::dead_letters::{self, PAGE, Selection};
 use crate::dataflow::{DataflowError, Desks, state};
 use crate::store::Store;
+
+/// How a selection is written.
+const SELECTION: &str = "send \"all\" or {\"sequences\": [1, 2]} with Content-Type: application/json";
 
 /// Who answers.
 #[derive(Clone)]
@@ -42,8 +46,12 @@ pub fn router(store: Store, desks: Desks) -> Router {
 async fn list(
     State(office): State<Office>,
     Path((namespace, name)): Path<(String, String)>,
-    page: Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Response {
+    let page = match page {
+        Ok(page) => page,
+        Err(error) => return misread(&error.body_text(), "write ?from=NUMBER&limit=NUMBER, or neither"),
+    };
     let limit = page.limit.unwrap_or(100).clamp(1, PAGE);
     match read(office, format!("{namespace}/{name}"), page.from, limit + 1).await {
         Ok(Some(mut letters)) => {
@@ -56,10 +64,11 @@ async fn list(
     }
 }
 
-async fn show(
-    State(office): State<Office>,
-    Path((namespace, name, sequence)): Path<(String, String, u64)>,
-) -> Response {
+async fn show(State(office): State<Office>, path: Result<Path<(String, String, u64)>, PathRejection>) -> Response {
+    let Path((namespace, name, sequence)) = match path {
+        Ok(path) => path,
+        Err(error) => return misread(&error.body_text(), "the last part of the path is a dead letter's number"),
+    };
     match read(office, format!("{namespace}/{name}"), sequence, 1).await {
         Ok(Some(letters)) => match letters.into_iter().find(|letter| letter.sequence == sequence) {
             Some(letter) => Json(letter).into_response(),
@@ -78,8 +87,12 @@ async fn show(
 async fn resend(
     State(office): State<Office>,
     Path((namespace, name)): Path<(String, String)>,
-    Json(selection): Json<Selection>,
+    selection: Result<Json<Selection>, JsonRejection>,
 ) -> Response {
+    let Json(selection) = match selection {
+        Ok(selection) => selection,
+        Err(error) => return misread(&error.body_text(), SELECTION),
+    };
     let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
         return unasked(office, &namespace, &name).await;
     };
@@ -89,8 +102,12 @@ async fn resend(
 async fn discard(
     State(office): State<Office>,
     Path((namespace, name)): Path<(String, String)>,
-    Json(selection): Json<Selection>,
+    selection: Result<Json<Selection>, JsonRejection>,
 ) -> Response {
+    let Json(selection) = match selection {
+        Ok(selection) => selection,
+        Err(error) => return misread(&error.body_text(), SELECTION),
+    };
     let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
         return unasked(office, &namespace, &name).await;
     };
@@ -133,6 +150,10 @@ fn told(done: &str, result: Result<u64, DataflowError>) -> Response {
         Err(error @ DataflowError::Stopped) => later(StatusCode::SERVICE_UNAVAILABLE, 10, error.to_string()),
         Err(error) => failed(&error),
     }
+}
+
+fn misread(error: &str, mend: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, format!("{error}: {mend}"))
 }
 
 fn unknown(namespace: &str, name: &str) -> Response {
