@@ -1,34 +1,21 @@
 //! `policy` prints the smallest IAM policy for the destinations of a file: pure, but for reading the one and printing the other.
 
-use std::{
-    fmt::Write as _,
-    fs, io,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use serde_json::Value;
-
-use crate::{
-    api::{
-        KinesisDestination,
-        offline::{self, Resource},
-    },
-    kinesis::{
-        policy::{Origin, RequiredPolicy, Scope, required_policy},
-        target::{AssumeRole, StreamRef},
-    },
-    reconcile::inventory::ObjectKey,
-};
+use crate::kinesis::policy::{Origin, RequiredPolicy, Scope, required_policy};
+use crate::reconcile::inventory::{Inventory, ObjectKey};
+use crate::reconcile::{dereference, validate};
+use crate::standalone::manifests;
 
 /// Prints the smallest IAM policy that a destination needs
 #[derive(Debug, clap::Args)]
 pub struct PolicyArguments {
-    /// File with the destination, among other manifests if need be; - reads standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
-    /// Only the destination of this name [default: every one in the file]
+    /// Manifests with the destination, among others if need be: a file, or a folder of *.yaml, *.yml and *.json
+    #[arg(short = 'f', long, value_name = "FILE|DIR")]
+    filename: PathBuf,
+    /// Only destinations of this name [default: every one]
     #[arg(long)]
     name: Option<String>,
     /// The account of the stream, where it is known by name; without it the policy says *
@@ -49,12 +36,8 @@ pub struct PolicyArguments {
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
 enum PolicyError {
-    #[error("{file} cannot be read: {source}")]
-    Read { file: String, source: io::Error },
-    #[error("{file} is no YAML: {message}")]
-    Yaml { file: String, message: String },
-    #[error("{file}: KinesisDestination {name} is refused:\n{refusals}")]
-    Refused { file: String, name: String, refusals: String },
+    #[error("a manifest is refused, so no policy is printed: mend what is told above")]
+    Refused,
     #[error("{file} holds no KinesisDestination{}: name another file, or another --name", .name.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
     Nothing { file: String, name: Option<String> },
     #[error("standard output cannot be written: {0}")]
@@ -68,25 +51,18 @@ struct Document {
     json: String,
 }
 
-/// Reads the file and prints what was asked for. Nothing is printed where one of the destinations is refused.
+/// Reads the manifests and prints what was asked for. Nothing is printed where one of them is refused.
 pub fn run(arguments: &PolicyArguments) -> ExitCode {
-    match read(&arguments.file).and_then(|text| documents(arguments, &text)).and_then(|documents| print(&documents)) {
+    let set = manifests::read(&arguments.filename);
+    set.problems.iter().filter(|problem| !problem.ignored).for_each(|problem| eprintln!("{problem}"));
+    let documents = if set.has_refusal() { Err(PolicyError::Refused) } else { documents(arguments, &set.inventory) };
+    match documents.and_then(|documents| print(&documents)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("policy: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn read(file: &Path) -> Result<String, PolicyError> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(file)
-    };
-    text.map_err(|source| PolicyError::Read { file: file.display().to_string(), source })
 }
 
 fn print(documents: &[Document]) -> Result<(), PolicyError> {
@@ -97,25 +73,27 @@ fn print(documents: &[Document]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-fn documents(arguments: &PolicyArguments, text: &str) -> Result<Vec<Document>, PolicyError> {
-    let file = arguments.file.display().to_string();
-    let destinations = destinations(&file, arguments.name.as_deref(), text)?;
+fn documents(arguments: &PolicyArguments, inventory: &Inventory) -> Result<Vec<Document>, PolicyError> {
     let origin = origin(arguments);
     let mut documents = Vec::new();
-    for destination in &destinations {
+    for key in inventory.destinations.keys() {
+        if arguments.name.as_ref().is_some_and(|name| *name != key.name) {
+            continue;
+        }
+        let Some(found) = dereference::destination(inventory, key) else { continue };
         // The schema asks for one of the two names of a stream.
-        let Some(stream) = stream_of(destination) else { continue };
-        let role = assumed_role(destination);
+        let Some(stream) = validate::destination::stream(&found.destination.spec) else { continue };
         let policy = required_policy(&Scope {
             stream: &stream,
-            region: &destination.spec.region,
+            region: &found.destination.spec.region,
             account: arguments.account.as_deref(),
-            assume_role: role.as_ref(),
+            assume_role: validate::credentials::role(&found).as_ref(),
             origin: &origin,
         });
-        documents.extend(headed(&ObjectKey::of(destination), policy, arguments.role_trust));
+        documents.extend(headed(key, policy, arguments.role_trust));
     }
     if documents.is_empty() {
+        let file = arguments.filename.display().to_string();
         return Err(PolicyError::Nothing { file, name: arguments.name.clone() });
     }
     Ok(documents)
@@ -134,51 +112,6 @@ fn headed(key: &ObjectKey, policy: RequiredPolicy, role_trust: bool) -> Vec<Docu
         documents.push(Document { heading: format!("{key}: the trust policy of the assumed role"), json: trust });
     }
     documents
-}
-
-/// The destinations of a text of YAML or JSON documents; every other kind is passed over.
-fn destinations(file: &str, name: Option<&str>, text: &str) -> Result<Vec<KinesisDestination>, PolicyError> {
-    let manifests: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| PolicyError::Yaml { file: file.to_owned(), message: error.to_string() })?;
-    let mut found = Vec::new();
-    for manifest in manifests {
-        let own = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
-        if manifest["kind"] != "KinesisDestination" || name.is_some_and(|name| name != own) {
-            continue;
-        }
-        match offline::check(&manifest) {
-            Ok(Resource::Destination(destination)) => found.push(*destination),
-            Ok(Resource::Activation(_)) => {}
-            Err(refusals) => {
-                let mut listed = String::new();
-                for refusal in refusals {
-                    // Writing to a string never fails.
-                    let _ = writeln!(listed, "  {refusal}");
-                }
-                let (file, name) = (file.to_owned(), own.to_owned());
-                return Err(PolicyError::Refused { file, name, refusals: listed.trim_end().to_owned() });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The stream that a destination names; `None` where it names none, which its schema refuses.
-fn stream_of(destination: &KinesisDestination) -> Option<StreamRef> {
-    let stream = &destination.spec.stream;
-    stream.arn.clone().map(StreamRef::Arn).or_else(|| stream.name.clone().map(StreamRef::Name))
-}
-
-/// The role that a destination assumes. With ambient credentials the operator sets the external id itself, so that nobody
-/// borrows a role by guessing.
-fn assumed_role(destination: &KinesisDestination) -> Option<AssumeRole> {
-    let credentials = &destination.spec.credentials;
-    let role = credentials.assume_role.as_ref()?;
-    let external_id = match credentials.ambient {
-        Some(_) => Some(ObjectKey::of(destination).to_string()),
-        None => role.external_id.clone(),
-    };
-    Some(AssumeRole { role_arn: role.role_arn.clone(), external_id, session_name: role.session_name.clone() })
 }
 
 fn origin(arguments: &PolicyArguments) -> Origin {
@@ -219,6 +152,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use clap::Parser;
+    use serde_json::Value;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -232,8 +166,10 @@ mod tests {
     }
 
     const TWO: &str = "
+apiVersion: v1
 kind: Secret
 metadata: {name: aws}
+stringData: {accessKeyId: a, secretAccessKey: b}
 ---
 apiVersion: activation.dev/v1alpha1
 kind: KinesisDestination
@@ -249,8 +185,16 @@ spec:
   credentials: {ambient: {}, assumeRole: {roleArn: 'arn:aws:iam::111122223333:role/writer'}}
 ";
 
+    fn inventory() -> Inventory {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), TWO).unwrap();
+        let set = manifests::read(file.path());
+        assert_eq!(set.problems, []);
+        set.inventory
+    }
+
     fn printed(line: &[&str]) -> Vec<(String, Value)> {
-        let documents = documents(&parsed(line).unwrap(), TWO).unwrap();
+        let documents = documents(&parsed(line).unwrap(), &inventory()).unwrap();
         documents.into_iter().map(|one| (one.heading, serde_json::from_str(&one.json).unwrap())).collect()
     }
 
@@ -258,10 +202,10 @@ spec:
     fn every_destination_of_a_file_gets_its_policy_and_other_kinds_none() {
         let printed = printed(&["--account", "123456789012"]);
         assert_eq!(printed.len(), 2);
-        assert_eq!(printed[0].0, "shop/plain: for the principal of the credentials");
-        assert_eq!(printed[0].1["Statement"][0]["Resource"], "arn:aws:kinesis:eu-west-1:123456789012:stream/orders");
-        assert_eq!(printed[1].0, "default/lent: for the assumed role; --role-trust prints what it takes to assume it");
-        assert_eq!(printed[1].1["Statement"][0]["Resource"], "arn:aws:kinesis:eu-west-1:111122223333:stream/theirs");
+        assert_eq!(printed[0].0, "default/lent: for the assumed role; --role-trust prints what it takes to assume it");
+        assert_eq!(printed[0].1["Statement"][0]["Resource"], "arn:aws:kinesis:eu-west-1:111122223333:stream/theirs");
+        assert_eq!(printed[1].0, "shop/plain: for the principal of the credentials");
+        assert_eq!(printed[1].1["Statement"][0]["Resource"], "arn:aws:kinesis:eu-west-1:123456789012:stream/orders");
     }
 
     #[test]
@@ -297,16 +241,8 @@ spec:
     }
 
     #[test]
-    fn a_refused_destination_and_a_file_without_one_are_told() {
-        let arguments = parsed(&[]).unwrap();
-        let bad = TWO.replace("name: orders", "naem: orders");
-        let error = documents(&arguments, &bad).unwrap_err().to_string();
-        assert!(error.contains("KinesisDestination plain is refused:\n  spec.stream.naem: unknown field"), "{error}");
-        let error = documents(&arguments, "kind: Secret").unwrap_err().to_string();
-        assert!(error.contains("d.yaml holds no KinesisDestination"), "{error}");
-        let error = documents(&arguments, "a: [").unwrap_err().to_string();
-        assert!(error.contains("d.yaml is no YAML"), "{error}");
-        let error = documents(&parsed(&["--name", "other"]).unwrap(), TWO).unwrap_err().to_string();
-        assert!(error.contains("no KinesisDestination other"), "{error}");
+    fn a_name_that_is_not_there_is_told() {
+        let error = documents(&parsed(&["--name", "other"]).unwrap(), &inventory()).unwrap_err().to_string();
+        assert!(error.contains("d.yaml holds no KinesisDestination other"), "{error}");
     }
 }

@@ -77,6 +77,10 @@ pub struct StandaloneArguments {
     /// The change log keeps at most so many bytes for dataflows that are behind
     #[arg(long, value_name = "SIZE", default_value = "20000Mi")]
     retention_max_bytes: ByteSize,
+    /// What a dataflow does whose position is gone from the change log: it tells every member again, or stops until a resync is
+    /// asked for by annotation
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnPositionLost::Resync)]
+    on_position_lost: OnPositionLost,
     /// How the log on standard error looks: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
@@ -84,6 +88,13 @@ pub struct StandaloneArguments {
     /// same terminal
     #[arg(long, value_name = "FILTER", env = "ACTIVATION_OPERATOR_LOG")]
     log: Option<String>,
+}
+
+/// What a dataflow does whose position is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnPositionLost {
+    Resync,
+    Stop,
 }
 
 /// Carries it out.
@@ -134,11 +145,13 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
     let stop = CancellationToken::new();
     let _signals = AbortOnDropHandle::new(tokio::spawn(Signals::install()?.watch(stop.clone())));
     let (metrics, heartbeats, desks) = (Metrics::default(), Heartbeats::default(), Desks::default());
+    let readiness = Readiness::default();
+    readiness.shut(shell::READY, "the manifests are not taken up yet");
     let router = http::router(Endpoints {
         hub: Some(hub.clone()),
         metrics: metrics.clone(),
         heartbeats: heartbeats.clone(),
-        readiness: Readiness::default(),
+        readiness: readiness.clone(),
         tokens,
         exposure,
         intake: Intake::new(INTAKE_BYTES),
@@ -174,10 +187,11 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
             max_age: SignedDuration::try_from(arguments.retention_max_age.duration())?,
             max_bytes: arguments.retention_max_bytes.bytes(),
         },
+        resync_lost_position: arguments.on_position_lost == OnPositionLost::Resync,
     };
     let (postbox, postman) = webhooks::postbox();
     let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
-    let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats };
+    let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats, readiness };
     let mut screen = Screen::new(redraw);
     let result = shell::run(&settings, &means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told)).await;
     screen.end();

@@ -1,15 +1,15 @@
 //! Effects: the folder of manifests, looked at again and again: what an API server's watch is to the controller.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::manifests::{self, ManifestProblem};
-use super::publish::StatusFolder;
+use super::publish::{Identity, Kept, StatusFolder};
+use crate::api::{AudienceActivationStatus, KinesisDestinationStatus};
+use crate::export::partition_key::sha256_hex;
 use crate::reconcile::{Inventory, ObjectKey};
 
 pub(super) const DESTINATION: &str = "KinesisDestination";
@@ -28,7 +28,7 @@ pub(super) struct ManifestFolder {
     inventory: Inventory,
     problems: Vec<ManifestProblem>,
     /// By kind and name: the hash of the spec, and its generation, as an API server would count it.
-    generations: BTreeMap<(&'static str, ObjectKey), (u64, i64)>,
+    generations: BTreeMap<(&'static str, ObjectKey), (String, i64)>,
 }
 
 impl ManifestFolder {
@@ -87,19 +87,41 @@ impl ManifestFolder {
     /// Gives each resource its generation, and the status that was last written of it.
     fn number(&mut self, found: &mut Inventory, statuses: &StatusFolder) {
         for (key, destination) in &mut found.destinations {
-            let kept: Option<crate::api::KinesisDestinationStatus> = statuses.read(DESTINATION, key);
-            let observed = kept.as_ref().and_then(|status| status.observed_generation);
-            destination.metadata.generation =
-                Some(generation(&mut self.generations, (DESTINATION, key), &destination.spec, observed));
-            destination.status = kept.or_else(|| destination.status.take());
+            let kept = statuses.read::<KinesisDestinationStatus>(DESTINATION, key);
+            let generation = self.generation(DESTINATION, key, &destination.spec, kept.as_ref());
+            destination.metadata.generation = Some(generation);
+            destination.status = kept.map(|kept| kept.status).or_else(|| destination.status.take());
         }
         for (key, activation) in &mut found.activations {
-            let kept: Option<crate::api::AudienceActivationStatus> = statuses.read(ACTIVATION, key);
-            let observed = kept.as_ref().and_then(|status| status.observed_generation);
-            activation.metadata.generation =
-                Some(generation(&mut self.generations, (ACTIVATION, key), &activation.spec, observed));
-            activation.status = kept.or_else(|| activation.status.take());
+            let kept = statuses.read::<AudienceActivationStatus>(ACTIVATION, key);
+            let generation = self.generation(ACTIVATION, key, &activation.spec, kept.as_ref());
+            activation.metadata.generation = Some(generation);
+            activation.status = kept.map(|kept| kept.status).or_else(|| activation.status.take());
         }
+    }
+
+    /// As an API server counts: one more with each change of the spec, also of one that was made while nobody ran.
+    fn generation<S>(
+        &mut self,
+        kind: &'static str,
+        key: &ObjectKey,
+        spec: &impl Serialize,
+        kept: Option<&Kept<S>>,
+    ) -> i64 {
+        // These types write themselves without fail.
+        let hash = sha256_hex(serde_json::to_string(spec).unwrap_or_default().as_bytes(), 32);
+        let first = || kept.map_or((hash.clone(), 1), |kept| (kept.hash.clone(), kept.generation.max(1)));
+        let known = self.generations.entry((kind, key.clone())).or_insert_with(first);
+        if known.0 != hash {
+            *known = (hash, known.1 + 1);
+        }
+        known.1
+    }
+
+    /// Which spec of a resource its status speaks of.
+    pub(super) fn identity(&self, kind: &'static str, key: &ObjectKey) -> Identity {
+        let (hash, generation) = self.generations.get(&(kind, key.clone())).cloned().unwrap_or_default();
+        Identity { kind, key: key.clone(), generation, hash }
     }
 
     /// How many refusals there were when the manifests were last read.
@@ -112,22 +134,6 @@ fn keep<V: Clone, K: Ord + Clone>(found: &mut BTreeMap<K, V>, known: &BTreeMap<K
     for (key, value) in known {
         found.entry(key.clone()).or_insert_with(|| value.clone());
     }
-}
-
-fn generation(
-    known: &mut BTreeMap<(&'static str, ObjectKey), (u64, i64)>,
-    (kind, key): (&'static str, &ObjectKey),
-    spec: &impl Serialize,
-    observed: Option<i64>,
-) -> i64 {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
-    let hash = hasher.finish();
-    let entry = known.entry((kind, key.clone())).or_insert((hash, observed.unwrap_or(1).max(1)));
-    if entry.0 != hash {
-        *entry = (hash, entry.1 + 1);
-    }
-    entry.1
 }
 
 /// What tells whether a file changed. A folder that cannot be listed is told of where it is read.

@@ -53,11 +53,49 @@ struct Document<'a, S> {
 struct Metadata<'a> {
     namespace: &'a str,
     name: &'a str,
+    generation: i64,
+    annotations: BTreeMap<&'static str, &'a str>,
+}
+
+/// The annotation of a status file that tells which spec its generation is of.
+const SPEC_HASH: &str = "activation.dev/spec-sha256";
+
+/// Whose status, and of which spec.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The kind of the resource.
+    pub kind: &'static str,
+    /// Its name.
+    pub key: ObjectKey,
+    /// How often its spec has changed, from 1.
+    pub generation: i64,
+    /// The hash of its spec.
+    pub hash: String,
+}
+
+/// What an earlier process, or this one, wrote of a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept<S> {
+    /// The status.
+    pub status: S,
+    /// The generation that the spec had.
+    pub generation: i64,
+    /// The hash of that spec.
+    pub hash: String,
 }
 
 #[derive(Deserialize)]
 struct Stored<S> {
+    metadata: StoredMetadata,
     status: S,
+}
+
+#[derive(Deserialize)]
+struct StoredMetadata {
+    #[serde(default)]
+    generation: i64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 impl StatusFolder {
@@ -68,16 +106,20 @@ impl StatusFolder {
     }
 
     /// The status that was written of a resource, by this process or an earlier one. One that cannot be read is as good as none.
-    pub fn read<S: DeserializeOwned>(&self, kind: &str, key: &ObjectKey) -> Option<S> {
+    pub fn read<S: DeserializeOwned>(&self, kind: &str, key: &ObjectKey) -> Option<Kept<S>> {
         let text = std::fs::read_to_string(self.path.join(file_name(kind, key))).ok()?;
-        serde_saphyr::from_str::<Stored<S>>(&text).ok().map(|stored| stored.status)
+        let Stored { mut metadata, status } = serde_saphyr::from_str::<Stored<S>>(&text).ok()?;
+        let hash = metadata.annotations.remove(SPEC_HASH).unwrap_or_default();
+        Some(Kept { status, generation: metadata.generation, hash })
     }
 
     /// Writes the status of a resource where it is another than the one that was written last.
-    pub fn write<S: Serialize>(&mut self, kind: &'static str, key: &ObjectKey, status: &S) -> Result<(), PublishError> {
+    pub fn write<S: Serialize>(&mut self, identity: Identity, status: &S) -> Result<(), PublishError> {
+        let Identity { kind, key, generation, hash } = &identity;
         let name = file_name(kind, key);
         let path = self.path.join(&name);
-        let metadata = Metadata { namespace: &key.namespace, name: &key.name };
+        let annotations = BTreeMap::from([(SPEC_HASH, hash.as_str())]);
+        let metadata = Metadata { namespace: &key.namespace, name: &key.name, generation: *generation, annotations };
         let document = Document { api_version: API_VERSION, kind, metadata, status };
         let text =
             serde_saphyr::to_string(&document).map_err(|source| PublishError::Yaml { path: path.clone(), source })?;
@@ -86,6 +128,8 @@ impl StatusFolder {
         }
         let failed = |source| PublishError::Write { path: path.clone(), source };
         let fresh = self.path.join(format!(".{name}.new"));
+        // Whoever removed the folder gets it back.
+        std::fs::create_dir_all(&self.path).map_err(failed)?;
         std::fs::write(&fresh, &text).map_err(failed)?;
         std::fs::rename(&fresh, &path).map_err(failed)?;
         self.written.insert(name, text);
@@ -128,9 +172,13 @@ mod tests {
         let key = ObjectKey::new("marketing", "events");
         let status = KinesisDestinationStatus { activations: Some(3), ..Default::default() };
         let mut statuses = StatusFolder::open(&folder.path().join("status")).unwrap();
-        statuses.write("KinesisDestination", &key, &status).unwrap();
+        let identity = Identity { kind: "KinesisDestination", key: key.clone(), generation: 3, hash: "abc".to_owned() };
+        statuses.write(identity, &status).unwrap();
         let again = StatusFolder::open(&folder.path().join("status")).unwrap();
-        assert_eq!(again.read("KinesisDestination", &key), Some(status));
+        assert_eq!(
+            again.read("KinesisDestination", &key),
+            Some(Kept { status, generation: 3, hash: "abc".to_owned() })
+        );
         statuses.retain(std::iter::once(("KinesisDestination", &key))).unwrap();
         assert!(again.read::<KinesisDestinationStatus>("KinesisDestination", &key).is_some());
         statuses.retain(std::iter::empty()).unwrap();

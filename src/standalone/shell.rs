@@ -28,7 +28,7 @@ use crate::reconcile::{
 };
 use crate::store::StoreError;
 use crate::telemetry::clock;
-use crate::telemetry::health::Heartbeats;
+use crate::telemetry::health::{Heartbeats, Readiness};
 use crate::telemetry::metrics::{HubSample, Metrics};
 
 /// Between two passes.
@@ -37,6 +37,9 @@ const PASS: Duration = Duration::from_millis(500);
 const FORGET: Duration = Duration::from_secs(30);
 /// A loop that has not turned for so long is told by `/livez`.
 const STANDSTILL: Duration = Duration::from_mins(1);
+
+/// The gate that opens once the manifests were taken up.
+pub const READY: &str = "manifests";
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -55,6 +58,9 @@ pub struct Settings {
     pub allow_ambient: bool,
     /// How much of the change log is kept.
     pub retention: Retention,
+    /// Whether a dataflow whose position is gone from the log goes on by a resync. Otherwise it stops and waits for one to be asked
+    /// for.
+    pub resync_lost_position: bool,
 }
 
 /// What it runs with.
@@ -71,6 +77,8 @@ pub struct Means {
     pub metrics: Metrics,
     /// Who turns.
     pub heartbeats: Heartbeats,
+    /// What must be there before the process serves.
+    pub readiness: Readiness,
 }
 
 /// Why the shell cannot start or go on.
@@ -82,7 +90,7 @@ pub enum ShellError {
     /// What is stored of a dataflow.
     #[error(transparent)]
     Dataflow(#[from] DataflowError),
-    /// A status could not be written.
+    /// There is no folder for the statuses.
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// The updates could not be taken up.
@@ -114,6 +122,8 @@ struct Shell<'a> {
     summary: Summary,
     rows: Vec<Row>,
     notifications: Vec<Notification>,
+    /// Why the statuses could not be written the last time.
+    trouble: Option<String>,
     /// When it was last looked at what can be forgotten.
     forgotten: Duration,
 }
@@ -141,6 +151,7 @@ pub async fn run(
         if let Err(error) = shell.turn(&reading).await {
             break Err(error);
         }
+        means.readiness.open(READY);
         show(&shell.rows);
         shell.notifications.drain(..).for_each(&mut post);
         if settings.until_idle && shell.is_idle() {
@@ -185,6 +196,7 @@ impl<'a> Shell<'a> {
             summary: Summary::default(),
             rows: Vec::new(),
             notifications: Vec::new(),
+            trouble: None,
             forgotten: clock::monotonic(),
         })
     }
@@ -209,7 +221,7 @@ impl<'a> Shell<'a> {
             // Only now that what was removed has stopped: its last checkpoint would take the mark away.
             mark_deleted(&self.folder, self.means)?;
         }
-        self.publish(&outcome, &progress)?;
+        self.publish(&outcome, &progress);
         self.begin_updates(reading).await?;
         let now = clock::monotonic();
         if now.saturating_sub(self.forgotten) >= FORGET {
@@ -317,7 +329,7 @@ impl<'a> Shell<'a> {
                     Step::Resync { request } => running.told.resync = Some(request.clone()),
                     _ => {}
                 }
-                running.dataflow.follow(plan(&running.told));
+                running.dataflow.follow(plan(&running.told, self.settings.resync_lost_position));
                 Ok(())
             }
         }
@@ -330,7 +342,8 @@ impl<'a> Shell<'a> {
         let start = *head.borrow();
         let source = Source { feed: Embedded::new(hub), start, head: Some(head) };
         let store = hub.store().clone();
-        let dataflow = Dataflow::start(source, store, client.clone(), plan(desired), clock::now()).await?;
+        let plan = plan(desired, self.settings.resync_lost_position);
+        let dataflow = Dataflow::start(source, store, client.clone(), plan, clock::now()).await?;
         self.means.desks.open(key.to_string(), dataflow.desk());
         self.running.insert(key.clone(), Running { dataflow, client, told: desired.clone() });
         Ok(())
@@ -343,29 +356,45 @@ impl<'a> Shell<'a> {
         running.dataflow.stop().await
     }
 
-    fn publish(&mut self, outcome: &Outcome, progress: &BTreeMap<ObjectKey, Progress>) -> Result<(), ShellError> {
-        for (key, status) in &outcome.destination_statuses {
-            self.statuses.write(DESTINATION, key, status)?;
-        }
+    fn publish(&mut self, outcome: &Outcome, progress: &BTreeMap<ObjectKey, Progress>) {
         self.rows.clear();
         for (key, status) in &outcome.activation_statuses {
-            self.statuses.write(ACTIVATION, key, status)?;
             let rate = progress.get(key).map_or(0.0, |progress| progress.rate);
             self.rows.push(Row::of(key.to_string(), status, rate));
         }
         self.summary.refused = self.folder.refused();
-        if self.summary.refused == 0 {
-            let there = outcome.destination_statuses.keys().map(|key| (DESTINATION, key));
-            self.statuses.retain(there.chain(outcome.activation_statuses.keys().map(|key| (ACTIVATION, key))))?;
-        }
         for (key, progress) in progress {
-            if let Some(status) = outcome.activation_statuses.get(key) {
-                let sample = measure::sample(progress, status, clock::now());
-                self.means.metrics.set_dataflow(&key.namespace, &key.name, sample);
+            // What has stopped in this pass is no longer measured.
+            let status = outcome.activation_statuses.get(key).filter(|_| self.running.contains_key(key));
+            match status {
+                Some(status) => {
+                    let sample = measure::sample(progress, status, clock::now());
+                    self.means.metrics.set_dataflow(&key.namespace, &key.name, sample);
+                }
+                None => self.means.metrics.forget_dataflow(&key.namespace, &key.name),
             }
         }
         self.summary.observe(progress, &outcome.activation_statuses);
-        Ok(())
+        // Data goes on where a status cannot be written: that is told, and tried again with the next pass.
+        let trouble = self.write_statuses(outcome).err().map(|error| error.to_string());
+        if let Some(message) = trouble.as_ref().filter(|_| self.trouble != trouble) {
+            tracing::error!("{message}");
+        }
+        self.trouble = trouble;
+    }
+
+    fn write_statuses(&mut self, outcome: &Outcome) -> Result<(), PublishError> {
+        for (key, status) in &outcome.destination_statuses {
+            self.statuses.write(self.folder.identity(DESTINATION, key), status)?;
+        }
+        for (key, status) in &outcome.activation_statuses {
+            self.statuses.write(self.folder.identity(ACTIVATION, key), status)?;
+        }
+        if self.folder.refused() > 0 {
+            return Ok(());
+        }
+        let there = outcome.destination_statuses.keys().map(|key| (DESTINATION, key));
+        self.statuses.retain(there.chain(outcome.activation_statuses.keys().map(|key| (ACTIVATION, key))))
     }
 
     /// Updates are taken up once the dataflows have their start positions, so that the first of them counts as live.
@@ -447,12 +476,12 @@ impl<'a> Shell<'a> {
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &last, &policy, clock::now());
         self.notifications.extend(outcome.notifications.iter().cloned());
-        self.publish(&outcome, &last)?;
+        self.publish(&outcome, &last);
         first_error
     }
 }
 
-fn plan(desired: &Desired) -> Plan {
+fn plan(desired: &Desired, resync_lost_position: bool) -> Plan {
     Plan {
         name: desired.key.to_string(),
         mapping: (*desired.mapping).clone(),
@@ -460,7 +489,7 @@ fn plan(desired: &Desired) -> Plan {
         backfill_records_per_second: desired.backfill.max_records_per_second,
         sender: desired.sender.clone(),
         resync: desired.resync.clone(),
-        resync_lost_position: true,
+        resync_lost_position,
     }
 }
 

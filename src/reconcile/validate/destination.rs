@@ -148,7 +148,8 @@ fn build(found: &DereferencedDestination<'_>) -> Option<ValidDestination> {
     })
 }
 
-fn stream(spec: &KinesisDestinationSpec) -> Option<StreamRef> {
+/// The stream that a spec names; `None` where it names none, which its schema refuses.
+pub fn stream(spec: &KinesisDestinationSpec) -> Option<StreamRef> {
     match (&spec.stream.name, &spec.stream.arn) {
         (_, Some(arn)) => Some(StreamRef::Arn(arn.clone())),
         (Some(name), None) => Some(StreamRef::Name(name.clone())),
