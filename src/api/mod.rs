@@ -28,8 +28,6 @@ pub use quantities::{ByteSize, DurationText, Moment};
 
 /// The API group of both resources.
 pub const GROUP: &str = "activation.dev";
-/// The only version so far.
-pub const VERSION: &str = "v1alpha1";
 /// What `apiVersion` says in a manifest.
 pub const API_VERSION: &str = "activation.dev/v1alpha1";
 

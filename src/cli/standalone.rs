@@ -234,11 +234,14 @@ impl Screen {
     }
 
     fn draw(&mut self, rows: &[Row], out: &mut impl io::Write) -> io::Result<()> {
-        let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(120);
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 1);
+        let (width, height) = size.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
         if self.lines > 0 {
             write!(out, "\x1b[{}A\x1b[J", self.lines)?;
         }
-        let lines = board::draw(rows, width);
+        let mut lines = board::draw(rows, width);
+        // What is above the screen could not be drawn again.
+        lines.truncate(height - 1);
         self.lines = lines.len();
         lines.iter().try_for_each(|line| writeln!(out, "{line}"))
     }

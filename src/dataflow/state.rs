@@ -49,6 +49,9 @@ pub struct Checkpoint {
     /// How often the position was lost.
     #[serde(default)]
     pub positions_lost: u64,
+    /// Whether the resync after a lost position is not through yet.
+    #[serde(default)]
+    pub recovering: bool,
     /// When its activation was deleted; `None` while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
@@ -113,6 +116,7 @@ impl Checkpoint {
             resync: None,
             resync_due: false,
             positions_lost: 0,
+            recovering: false,
             deleted_at: None,
         };
         checkpoint.adopt(None, spec, backfill, now);
@@ -156,6 +160,7 @@ impl Checkpoint {
             run.audiences.retain(|(audience, _)| kept.contains(audience));
             if run.audiences.is_empty() {
                 self.backfill = None;
+                self.recovering = self.resync_due;
             }
         }
     }
@@ -203,6 +208,7 @@ impl Checkpoint {
     /// Every member of the backfill under way is done with.
     pub fn end_backfill(&mut self, now: Timestamp) {
         let Some(run) = self.backfill.take() else { return };
+        self.recovering &= !run.resync;
         for (audience, _) in &run.audiences {
             if let Some(entry) = self.backfill_of(audience) {
                 entry.state = BackfillState::Completed;

@@ -406,8 +406,7 @@ impl<'a> Shell<'a> {
         match self.updates.take() {
             None if !self.summary.updates_done => {
                 let (hub, reading) = (self.means.hub.clone(), reading.clone());
-                self.updates =
-                    Some(tokio::spawn(async move { updates::take_up(&wanted, &hub, &reading, |_| ()).await }));
+                self.updates = Some(tokio::spawn(async move { updates::take_up(&wanted, &hub, &reading).await }));
             }
             Some(task) if task.is_finished() => {
                 self.summary.updates_done = true;

@@ -99,13 +99,8 @@ struct Line {
     length: u64,
 }
 
-/// Takes up everything from `updates`, and returns at its end or when told to stop. `progress` hears of every request.
-pub async fn take_up(
-    updates: &Updates,
-    hub: &Hub,
-    stop: &CancellationToken,
-    mut progress: impl FnMut(Taken),
-) -> Result<Taken, UpdatesError> {
+/// Takes up everything from `updates`, and returns at its end or when told to stop.
+pub async fn take_up(updates: &Updates, hub: &Hub, stop: &CancellationToken) -> Result<Taken, UpdatesError> {
     let mut lines = match updates {
         Updates::File(path) => open(path, hub).await?,
         Updates::Stdin => Lines::start(tokio::io::stdin(), "standard input".to_owned(), None, Position::default()),
@@ -134,7 +129,6 @@ pub async fn take_up(
         }
         taken.accepted += answer.accepted;
         taken.rejected += answer.rejected_count;
-        progress(taken);
     }
 }
 
@@ -287,13 +281,13 @@ mod tests {
         let stop = CancellationToken::new();
         let updates = Updates::File(path.clone());
         std::fs::write(&path, update(1) + "nonsense\n" + &update(2)).unwrap();
-        let taken = take_up(&updates, &hub, &stop, |_| ()).await.unwrap();
+        let taken = take_up(&updates, &hub, &stop).await.unwrap();
         assert_eq!(taken, Taken { accepted: 2, rejected: 1 });
-        assert_eq!(take_up(&updates, &hub, &stop, |_| ()).await.unwrap(), Taken::default());
+        assert_eq!(take_up(&updates, &hub, &stop).await.unwrap(), Taken::default());
         std::fs::write(&path, update(1) + "nonsense\n" + &update(2) + &update(3)).unwrap();
-        assert_eq!(take_up(&updates, &hub, &stop, |_| ()).await.unwrap().accepted, 1);
+        assert_eq!(take_up(&updates, &hub, &stop).await.unwrap().accepted, 1);
         std::fs::write(&path, update(9) + &update(8) + &update(7) + &update(6) + &update(5)).unwrap();
-        assert_eq!(take_up(&updates, &hub, &stop, |_| ()).await.unwrap().accepted, 5);
+        assert_eq!(take_up(&updates, &hub, &stop).await.unwrap().accepted, 5);
         drop(hub);
         writer.join().unwrap();
     }

@@ -51,13 +51,6 @@ pub struct AssumeRole {
     pub session_name: Option<String>,
 }
 
-impl AssumeRole {
-    /// The session's name, given or the default.
-    pub fn session_name(&self) -> &str {
-        self.session_name.as_deref().unwrap_or("activation-operator")
-    }
-}
-
 /// Another address than the public one of the region: a VPC endpoint, FIPS, dual stack, an emulator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

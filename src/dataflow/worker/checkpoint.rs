@@ -30,6 +30,8 @@ pub(super) struct Keeper {
     /// Not before this is the next one begun.
     due: Duration,
     writing: Option<JoinHandle<Written>>,
+    /// The position that is written: where a crash goes on.
+    durable: u64,
     /// What the position has moved over since the last write was begun: a crash repeats it.
     passed: Load,
     /// The same of the write that has not ended.
@@ -62,8 +64,9 @@ pub(super) struct Written {
 }
 
 impl Keeper {
-    pub(super) fn new(now: Duration, dead_letters: u64, oldest: Option<Timestamp>) -> Self {
+    pub(super) fn new(now: Duration, durable: u64, dead_letters: u64, oldest: Option<Timestamp>) -> Self {
         Self {
+            durable,
             touched: false,
             due: now,
             writing: None,
@@ -87,6 +90,11 @@ impl Keeper {
     pub(super) fn pass(&mut self, load: Load) {
         self.passed = self.passed.and(load);
         self.touched = true;
+    }
+
+    /// Where a crash goes on.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// What the position has moved over, and no write that has ended tells.
@@ -170,6 +178,7 @@ impl Keeper {
                     self.oldest = oldest;
                 }
                 self.trouble = None;
+                self.durable = work.checkpoint.position;
                 Ok(work.buried.iter().filter_map(|(ticket, _)| *ticket).collect())
             }
             Err(DataflowError::Store(error @ (StoreError::Full { .. } | StoreError::Failed(_)))) => {
@@ -224,7 +233,7 @@ impl Worker {
     /// The last checkpoint. It is clean where nothing is under way, so that the next start is under any mapping at once.
     pub(super) async fn finish(&mut self) -> Result<(), DataflowError> {
         self.settle()?;
-        self.checkpoint.clean = self.tracker.is_empty();
+        self.checkpoint.clean = self.tracker.is_empty() && self.taken >= self.replay_until;
         let written = self.commit_now(None).await?;
         self.publish();
         if written {
@@ -254,6 +263,7 @@ impl Worker {
             let head = self.head();
             self.checkpoint.position = head;
             self.checkpoint.positions_lost += 1;
+            self.checkpoint.recovering = true;
             self.checkpoint.backfill = None;
             self.checkpoint.resync_due = true;
             self.replay_until = head;
@@ -275,7 +285,11 @@ impl Worker {
         if let Some(mapping) = compiled {
             (self.mapping, self.spec) = (mapping, spec);
         }
-        if let Some(position) = restart {
+        if let (Some(position), FeedState::Lost(message)) = (restart, &self.feed) {
+            tracing::warn!(
+                "dataflow {}: {message}; every member is told again, in their current state",
+                self.plan.name
+            );
             self.taken = position;
             self.batch.clear();
             self.feed = FeedState::Reading;

@@ -83,6 +83,12 @@ impl History {
         self.reading_at.is_some() || !self.chunks.is_empty() || !self.resending.is_empty()
     }
 
+    /// When the next chunk may be read, where a limit makes it wait.
+    pub(super) fn wake(&self) -> Option<Duration> {
+        let waits = self.active && !self.complete && self.reading_at.is_none() && self.chunks.is_empty();
+        Some(self.due).filter(|due| waits && *due > Duration::ZERO)
+    }
+
     /// The backfill that was read is done with.
     pub(super) fn ended(&mut self) {
         self.active = false;
@@ -168,10 +174,15 @@ impl Worker {
     }
 
     /// The store as it is now, whose head is where the chunk will stand: known before it is read, so that live stops there.
-    fn take_snapshot(&mut self) -> Result<Snapshot, DataflowError> {
+    /// `None` where live is beyond it already, and a chunk would come too late.
+    fn take_snapshot(&mut self) -> Result<Option<Snapshot>, DataflowError> {
         let snapshot = self.store.snapshot();
-        self.history.reading_at = Some(snapshot.head()?.next);
-        Ok(snapshot)
+        let head = snapshot.head()?.next;
+        if head < self.taken {
+            return Ok(None);
+        }
+        self.history.reading_at = Some(head);
+        Ok(Some(snapshot))
     }
 
     fn read_members(&mut self) -> Result<(), DataflowError> {
@@ -186,7 +197,7 @@ impl Worker {
             limit = (rate as usize / 10).clamp(1, CHUNK);
             self.history.due = now + Duration::from_secs_f64(limit as f64 / f64::from(rate.max(1)));
         }
-        let snapshot = self.take_snapshot()?;
+        let Some(snapshot) = self.take_snapshot()? else { return Ok(()) };
         let (mapping, cursor) = (Arc::clone(&self.mapping), self.history.cursor.clone());
         let reading = self.history.reading;
         let wall = clock::now();
@@ -210,7 +221,10 @@ impl Worker {
     }
 
     fn read_letters(&mut self, sequences: Vec<u64>) -> Result<(), DataflowError> {
-        let snapshot = self.take_snapshot()?;
+        let Some(snapshot) = self.take_snapshot()? else {
+            self.history.resends.extend(sequences);
+            return Ok(());
+        };
         let (store, mapping, name) = (self.store.clone(), Arc::clone(&self.mapping), self.plan.name.clone());
         let (reading, wall) = (self.history.reading, clock::now());
         self.history.tasks.spawn_blocking(move || {

@@ -115,7 +115,7 @@ impl Worker {
         let now = clock::monotonic();
         let taken = checkpoint.position;
         let spec = Arc::new(mapping.spec().clone());
-        let keeper = Keeper::new(now, dead_letters, oldest_dead_letter);
+        let keeper = Keeper::new(now, checkpoint.position, dead_letters, oldest_dead_letter);
         let mut worker = Self {
             sender: Sender::new(plan.sender.clone(), now),
             reader: Reader::start(source.feed, taken),
@@ -152,6 +152,13 @@ impl Worker {
         let mut tick = clock::monotonic() + TICK;
         let mut stopping = false;
         loop {
+            let now = clock::monotonic();
+            if now >= tick {
+                tick = now + TICK;
+                self.meter.tick(now);
+                self.checkpoint.roll(clock::now());
+                self.publish();
+            }
             self.offer()?;
             self.settle()?;
             self.commit_if_due();
@@ -162,7 +169,7 @@ impl Worker {
             }
             match self.wait(&mut clients, tick, stopping).await? {
                 Event::Answer(request, outcome) => self.sender.answer(request, outcome, clock::monotonic()),
-                Event::Read(found) => self.take_up_batch(found),
+                Event::Read(found) => self.take_up_batch(found)?,
                 Event::Plan => {
                     self.plan = Arc::clone(&self.inbox.plans.borrow_and_update());
                     self.sender.reconfigure(self.plan.sender.clone(), clock::monotonic());
@@ -170,16 +177,7 @@ impl Worker {
                 }
                 Event::Command(command) => self.take_up_command(command).await,
                 Event::Credentials => self.sender.heal(clock::monotonic()),
-                Event::History | Event::Committed | Event::More => {}
-                Event::Time => {
-                    let now = clock::monotonic();
-                    if now >= tick {
-                        tick = now + TICK;
-                        self.meter.tick(now);
-                        self.checkpoint.roll(clock::now());
-                        self.publish();
-                    }
-                }
+                Event::History | Event::Committed | Event::More | Event::Time => {}
                 Event::Stop => {
                     stopping = true;
                     self.give_up = Some(clock::monotonic() + DRAIN);
@@ -196,7 +194,8 @@ impl Worker {
         tick: Duration,
         stopping: bool,
     ) -> Result<Event, DataflowError> {
-        let wake = self.sender.next_wake().map_or(tick, |wake| wake.min(tick)).saturating_sub(clock::monotonic());
+        let wakes = [self.sender.next_wake(), self.history.wake()];
+        let wake = wakes.into_iter().flatten().fold(tick, Duration::min).saturating_sub(clock::monotonic());
         let wants_batch = self.batch.is_empty()
             && !stopping
             && matches!(self.feed, FeedState::Reading | FeedState::Unreachable(_))
@@ -231,7 +230,7 @@ impl Worker {
         })
     }
 
-    fn take_up_batch(&mut self, found: Option<Read>) {
+    fn take_up_batch(&mut self, found: Option<Read>) -> Result<(), DataflowError> {
         match found {
             Some(Read::Items(items)) => {
                 self.feed = FeedState::Reading;
@@ -241,8 +240,10 @@ impl Worker {
             Some(Read::Lost(error)) => self.feed = FeedState::Lost(error.to_string()),
             Some(Read::Ended) => self.feed = FeedState::Ended,
             None if self.feed == FeedState::Ended => {}
-            None => self.feed = FeedState::Unreachable("the reader of the feed has ended".to_owned()),
+            // The reader broke off, which its owner mends by starting the dataflow anew.
+            None => return Err(DataflowError::Stopped),
         }
+        Ok(())
     }
 
     /// Whether the mapping in force is on its way out: nothing more is taken under it.

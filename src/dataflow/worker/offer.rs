@@ -41,7 +41,7 @@ impl Worker {
                 }
                 continue;
             }
-            if self.history.awaits(self.taken) || self.taken.saturating_sub(self.checkpoint.position) >= self.ahead {
+            if self.history.awaits(self.taken) || self.taken.saturating_sub(self.keeper.durable()) >= self.ahead {
                 break;
             }
             let Some(item) = self.batch.pop_front() else { break };
@@ -121,7 +121,7 @@ impl Worker {
         let something = self.history.is_at(self.taken)
             || (!self.batch.is_empty()
                 && !self.history.awaits(self.taken)
-                && self.taken.saturating_sub(self.checkpoint.position) < self.ahead);
+                && self.taken.saturating_sub(self.keeper.durable()) < self.ahead);
         something && self.has_room() && !self.switching() && self.give_up.is_none() && !self.keeper.is_stuck()
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::{FeedState, Worker};
+use crate::api::RESYNC_REQUESTED_AT;
 use crate::dataflow::DataflowError;
 use crate::dataflow::dead_letters::DeadLetter;
 use crate::dataflow::progress::{AudienceBackfill, Counters, Delivery, OutageCause, Progress};
@@ -169,9 +170,17 @@ impl Worker {
 
     fn delivery(&self, wall: Timestamp) -> Delivery {
         match &self.feed {
-            FeedState::Lost(message) => return Delivery::PositionLost { message: message.clone() },
+            FeedState::Lost(message) => {
+                let message = format!("{message}; ask for a resync by the annotation {RESYNC_REQUESTED_AT}");
+                return Delivery::PositionLost { message };
+            }
             FeedState::Unreachable(message) => return Delivery::SourceUnreachable { message: message.clone() },
             FeedState::Reading | FeedState::Ended => {}
+        }
+        if self.checkpoint.recovering {
+            let message =
+                "what the dataflow had not read yet was removed from the change log; every member is told again";
+            return Delivery::PositionLost { message: message.to_owned() };
         }
         if let Some(message) = self.keeper.trouble() {
             return Delivery::SourceUnreachable { message: message.to_owned() };

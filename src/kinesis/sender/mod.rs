@@ -289,8 +289,8 @@ impl Sender {
 
     /// From here on no record waits for company, until none is left.
     pub fn flush(&mut self) {
+        self.stale |= !self.flushing;
         self.flushing = true;
-        self.stale = true;
     }
 
     /// The cause of a pause may be mended (credentials were replaced): probe now.

@@ -9,6 +9,7 @@ use crate::api::activation::RunState;
 use crate::api::alerts::{AlertType, Threshold};
 use crate::dataflow::progress::{Delivery, OutageCause, Progress, Run};
 use crate::reconcile::observe;
+use crate::reconcile::status::delivering;
 
 /// Profiles that a run must have seen before its rate says anything; before that, the last ended run speaks.
 const SAMPLE: u64 = 100;
@@ -57,7 +58,7 @@ pub fn measure(alert: AlertType, evidence: &Evidence<'_>, now: Timestamp) -> Mea
         }),
         (AlertType::SustainedThrottling, Some(Threshold::Duration(limit))) => match progress.delivery {
             Delivery::Throttled { since } => longer(elapsed(since, now), limit, |spent| {
-                format!("the stream has throttled for {spent}; add shards, or switch it to on-demand mode")
+                format!("the stream has throttled for {spent}: {}", delivering::throttled(progress))
             }),
             _ => Measure::Clear { value: None },
         },
@@ -81,7 +82,7 @@ fn longer(measured: Duration, limit: Duration, message: impl Fn(&str) -> String)
 
 fn run_failure(progress: &Progress, now: Timestamp) -> Measure {
     if let Delivery::PositionLost { message } = &progress.delivery {
-        let message = format!("the run cannot go on: {message}; ask for a resync");
+        let message = format!("the run was cut off: {message}");
         return Measure::Over { value: None, message };
     }
     let Some(run) = last_ended(progress, now) else { return Measure::Clear { value: None } };

@@ -126,7 +126,7 @@ pub fn seen(
         Delivery::Flowing => told(true, Reason::Flowing, "Records get through."),
         Delivery::Throttled { since } => {
             let long = throttle_timeout.is_some_and(|limit| now.duration_since(*since) >= signed(limit));
-            told(!long, Reason::Throttled, &throttled(progress))
+            told(!long, Reason::Throttled, &format!("the stream throttles: {}", throttled(progress)))
         }
         Delivery::Retrying { message } => {
             told(true, Reason::Retrying, &format!("some records are being tried again: {message}"))
@@ -138,11 +138,7 @@ pub fn seen(
         Delivery::SourceUnreachable { message } => {
             told(false, Reason::SourceUnreachable, &format!("the feed cannot be read: {message}; it is tried again"))
         }
-        Delivery::PositionLost { message } => told(
-            false,
-            Reason::PositionLost,
-            &format!("{message}; ask for a resync by the annotation {}", crate::api::RESYNC_REQUESTED_AT),
-        ),
+        Delivery::PositionLost { message } => told(false, Reason::PositionLost, message),
     }
 }
 
@@ -173,12 +169,13 @@ pub fn shards(records_per_second: f64, bytes_per_second: f64) -> u64 {
     if shards.is_finite() && shards >= 1.0 { shards as u64 } else { 1 }
 }
 
-fn throttled(progress: &Progress) -> String {
-    let taken = shards(progress.rate, progress.byte_rate);
+/// What to do about a stream that takes less than there is: it now takes what so many shards do, so one more is the least.
+pub fn throttled(progress: &Progress) -> String {
+    let wanted = shards(progress.rate, progress.byte_rate) + 1;
     format!(
-        "the stream takes less than there is to deliver, about what {taken} shard{} take; nothing is lost. Add shards, or switch \
-         the stream to on-demand mode",
-        if taken == 1 { "" } else { "s" }
+        "it takes less than there is to deliver, now about {:.0} records a second; nothing is lost. Give it at least {wanted} shards, \
+         or switch it to on-demand mode",
+        progress.rate
     )
 }
 
