@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const EVERY: Duration = Duration::from_millis(10);
 /// How many lines of its log a failure is told with.
 const TAIL: usize = 40;
@@ -123,7 +123,7 @@ impl Operator {
     }
 
     fn said(&self) -> String {
-        self.tail.lock().unwrap().iter().map(|line| format!("  {line}\n")).collect()
+        self.tail.lock().unwrap().iter().fold(String::new(), |said, line| said + "  " + line + "\n")
     }
 }
 
