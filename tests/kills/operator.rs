@@ -149,9 +149,10 @@ fn follow(
     let (announce, announced) = channel();
     let reading = std::thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening address=") {
+            if let Some((_, rest)) = line.split_once("listening on http://") {
+                let address = rest.split(';').next().unwrap();
                 // Whoever waited may have given up.
-                let _ = announce.send(address.trim().parse().unwrap());
+                let _ = announce.send(address.parse().unwrap());
             }
             let mut tail = tail.lock().unwrap();
             if tail.len() == TAIL {
