@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const EVERY: Duration = Duration::from_millis(10);
 /// How many lines of its log a failure is told with.
 const TAIL: usize = 40;
@@ -123,7 +123,7 @@ impl Operator {
     }
 
     fn said(&self) -> String {
-        self.tail.lock().unwrap().iter().map(|line| format!("  {line}\n")).collect()
+        self.tail.lock().unwrap().iter().fold(String::new(), |said, line| said + "  " + line + "\n")
     }
 }
 
@@ -149,9 +149,10 @@ fn follow(
     let (announce, announced) = channel();
     let reading = std::thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening address=") {
+            if let Some((_, rest)) = line.split_once("listening on http://") {
+                let address = rest.split(';').next().unwrap();
                 // Whoever waited may have given up.
-                let _ = announce.send(address.trim().parse().unwrap());
+                let _ = announce.send(address.parse().unwrap());
             }
             let mut tail = tail.lock().unwrap();
             if tail.len() == TAIL {

@@ -15,7 +15,7 @@ use super::random::Random;
 /// Profiles that updates are about, beside the members.
 const PROFILES: u64 = 2000;
 /// How long one request may go unanswered.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What was accepted.
 pub(crate) struct History {

@@ -46,8 +46,9 @@ pub(crate) struct Given<'a> {
     pub(crate) log: &'a [Exported],
     /// The dead letters that are left.
     pub(crate) dead_letters: &'a [Letter],
-    /// For each crash, the `seq` of the first record committed after it.
-    pub(crate) crashes: &'a [u64],
+    /// The lives of the program, in their order, by the access key that each put its records with: a request can reach the
+    /// stream after its sender was killed.
+    pub(crate) lives: &'a [String],
     /// How many records one crash may have exported again, in whichever life after it.
     pub(crate) repeats_per_crash: u64,
 }
@@ -170,16 +171,17 @@ struct Tellings {
 
 fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
     let mut told = Told::default();
-    let mut repeats = vec![0_u64; given.crashes.len() + 1];
+    let mut repeats = vec![0_u64; given.lives.len()];
+    let lives: HashMap<&str, usize> = given.lives.iter().map(String::as_str).zip(0..).collect();
     for export in given.log {
         judge(export, expected, &mut report.findings);
         let Exported { seq, version, ref profile, .. } = *export;
-        let life = given.crashes.partition_point(|first| *first <= seq);
+        let life = lives[export.access_key.as_str()];
         let (known, before) = told.add(export, life, expected.backfills, &mut report.findings);
         if let Some(before) = before {
             // What a life exported and did not come to write down is exported again: by the next, or, where that comes to less,
             // by a later one.
-            repeats[before] += 1;
+            repeats[before.min(life)] += 1;
             if before == life {
                 report.findings.push(Finding::RepeatedWithoutCrash { seq, profile: profile.clone(), version });
             }

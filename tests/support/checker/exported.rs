@@ -21,6 +21,8 @@ pub(crate) struct Exported {
     pub(crate) version: u64,
     /// Whether the backfill tells it.
     pub(crate) backfill: bool,
+    /// With which key it was put.
+    pub(crate) access_key: String,
     /// The same for every repeat.
     pub(crate) export_id: String,
     /// See [`digest`].
@@ -34,6 +36,7 @@ struct Line {
     seq: u64,
     partition_key: String,
     data: String,
+    access_key: String,
 }
 
 #[derive(Deserialize)]
@@ -60,19 +63,27 @@ pub(crate) fn read_log(path: &Path) -> Vec<Exported> {
         .map(|line| {
             let line: Line = serde_json::from_str(&line.unwrap()).unwrap();
             let bytes = aws_smithy_types::base64::decode(&line.data).unwrap();
-            Exported::read(line.seq, &line.partition_key, &bytes)
+            Exported::read(line.seq, &line.access_key, &line.partition_key, &bytes)
         })
         .collect()
 }
 
 impl Exported {
     /// Reads one record.
-    pub(crate) fn read(seq: u64, partition_key: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn read(seq: u64, access_key: &str, partition_key: &str, bytes: &[u8]) -> Self {
         let Record { activation } = serde_json::from_slice(bytes)
             .unwrap_or_else(|error| panic!("record {seq}: {error}: {}", String::from_utf8_lossy(bytes)));
         let Activation { export_id, profile_id, merge_policy_id, version, backfill } = activation;
         let digest = digest(partition_key, bytes, backfill);
-        Self { seq, profile: (merge_policy_id, profile_id), version, backfill, export_id, digest }
+        Self {
+            seq,
+            profile: (merge_policy_id, profile_id),
+            version,
+            backfill,
+            access_key: access_key.to_owned(),
+            export_id,
+            digest,
+        }
     }
 }
 

@@ -51,8 +51,11 @@ struct Run {
     phases: Vec<Phase>,
     log: Vec<Exported>,
     letters: Vec<Letter>,
-    crashes: Vec<u64>,
+    lives: Vec<String>,
 }
+
+/// Each ends with a crash but the last.
+const LIVES: [&str; 3] = ["first", "second", "third"];
 
 /// By position from 1.
 const UPDATES: [(&str, &str, &str, u64); 8] = [
@@ -102,7 +105,8 @@ fn export(seq: u64, version: u64, backfill: Option<&str>) -> Exported {
         }
     };
     let Projected::Export(export) = projected.unwrap() else { panic!("version {version} exports nothing") };
-    Exported::read(seq, &export.partition_key, &export.record)
+    let life = if seq < 3 { 0 } else { usize::from(seq >= 8) + 1 };
+    Exported::read(seq, LIVES[life], &export.partition_key, &export.record)
 }
 
 impl Run {
@@ -122,7 +126,7 @@ impl Run {
                 export(9, 8, None),
             ],
             letters: Vec::new(),
-            crashes: vec![3, 8],
+            lives: LIVES.map(str::to_owned).to_vec(),
         }
     }
 
@@ -132,7 +136,7 @@ impl Run {
             phases: &self.phases,
             log: &self.log,
             dead_letters: &self.letters,
-            crashes: &self.crashes,
+            lives: &self.lives,
             repeats_per_crash,
         })
     }
@@ -244,7 +248,7 @@ fn repeats_beyond_the_window_or_without_a_crash_are_caught() {
     let mut run = Run::good();
     let too_many = |life| Finding::TooManyRepeats { life, repeats: 1, bound: 0 };
     assert_eq!(run.check(0).findings, [too_many(0), too_many(1)]);
-    run.crashes.remove(0);
+    run.log[2].access_key = LIVES[0].to_owned();
     assert_eq!(run.check(2).findings, [Finding::RepeatedWithoutCrash { seq: 3, profile: profile("p"), version: 2 }]);
 }
 
