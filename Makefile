@@ -1,8 +1,9 @@
-# Everything that a developer or CI runs. `make quickstart` and `make test` need nothing but Rust, Python 3 and Node.
+# Everything that a developer or CI runs. `make quickstart` needs nothing but Rust; `make test` Go 1.26,
+# Python 3 and Node besides.
 
 CARGO ?= cargo
 
-.PHONY: quickstart test lint independent generate bench campaign clean
+.PHONY: quickstart test lint independent controlplane generate bench campaign clean
 
 # A stream, an operator and a few thousand updates on this machine; ends by itself.
 quickstart:
@@ -11,7 +12,7 @@ quickstart:
 	examples/quickstart/run.sh target/release
 
 # Everything, the quick ones first.
-test: lint
+test: lint controlplane
 	$(CARGO) test --locked --lib --bins --workspace
 	$(CARGO) test --locked --workspace --test '*' -- --test-threads 2
 	$(CARGO) build --locked --workspace --bins
@@ -24,6 +25,10 @@ lint: independent
 # What the tests need of others: kinesis-local from npm, moto and boto3 from PyPI.
 independent:
 	tests/independent/install.sh
+
+# What the tests need of Kubernetes, built once: etcd, kube-apiserver, kube-controller-manager, kubectl.
+controlplane:
+	tests/controlplane/build.sh
 
 # What is generated and committed.
 generate:

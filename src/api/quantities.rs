@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 pub const DURATION_PATTERN: &str = "^([0-9]{1,5}([.][0-9]{1,3})?(ms|s|m|h))+$";
 /// What a byte size looks like, for CEL's `matches` and for [`ByteSize`].
 pub const SIZE_PATTERN: &str = "^[0-9]{1,9}(k|Ki|M|Mi)?$";
+/// What a moment looks like: what every reader of RFC 3339 agrees on. An API server's own `date-time` is wider, and its rules
+/// and ours then cannot read what it took.
+pub const MOMENT_PATTERN: &str =
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 /// The longest text of a duration or a size.
 const MAX_TEXT: usize = 32;
 
@@ -233,7 +237,7 @@ macro_rules! textual {
 
 textual!(DurationText, { "type": "string", "maxLength": MAX_TEXT });
 textual!(ByteSize, { "type": "string", "maxLength": MAX_TEXT });
-textual!(Moment, { "type": "string", "format": "date-time" });
+textual!(Moment, { "type": "string", "format": "date-time", "pattern": MOMENT_PATTERN });
 
 /// The CEL rule that keeps the duration `field` between `least` and `most`, both included.
 pub(crate) fn duration_between(field: &str, least: &str, most: &str, example: &str) -> Value {
@@ -253,6 +257,15 @@ pub(crate) fn size_between(field: &str, least: &str, most: &str, example: &str) 
              quantity(self).compareTo(quantity('{most}')) <= 0"
         ),
         "message": format!("{field} must be a size from {least} to {most} bytes, such as {example}"),
+    }])
+}
+
+/// The CEL rule that keeps the moment `field` where every reader has a calendar. An API server takes a list for a `date-time`
+/// until a rule looks at it.
+pub(crate) fn is_moment(field: &str) -> Value {
+    json!([{
+        "rule": "self >= timestamp('0001-01-01T00:00:00Z') && self < timestamp('9999-01-01T00:00:00Z')",
+        "message": format!("{field} must be a time from the year 1 to the year 9998, such as 2026-01-02T03:04:05Z"),
     }])
 }
 

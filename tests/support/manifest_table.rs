@@ -1,5 +1,8 @@
 //! Reads `tests/manifests/validation.yaml`: good and bad manifests, for whoever judges them.
 
+// Each judge uses its part of this.
+#![allow(dead_code)]
+
 use std::{fs, path::Path};
 
 use serde::Deserialize;
@@ -13,6 +16,26 @@ pub struct Case {
     pub refused: Vec<Expected>,
     /// A part of what is stored of an accepted one.
     pub stored: Option<Value>,
+    /// Where an API server cannot judge alike.
+    pub server: Option<OnServer>,
+}
+
+/// How an API server judges otherwise than the check without one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnServer {
+    /// Why that cannot be helped.
+    pub reason: String,
+    /// Every refusal of the server's; none where it accepts.
+    #[serde(default)]
+    pub refused: Vec<Expected>,
+}
+
+impl Case {
+    /// Every refusal that an API server is expected to tell.
+    pub fn refused_by_server(&self) -> &[Expected] {
+        self.server.as_ref().map_or(&self.refused, |server| &server.refused)
+    }
 }
 
 /// A refusal, or several alike.
@@ -42,6 +65,29 @@ impl Expected {
     }
 }
 
+/// What differs between the refusals that were told, as path and message, and those that are expected.
+pub fn compare(told: &[(String, String)], expected: &[Expected]) -> Result<(), String> {
+    let fits = |one: &Expected| told.iter().filter(|(path, message)| one.matches(path, message)).count();
+    let missed = expected.iter().filter(|one| fits(one) != one.times);
+    let mut wrong: Vec<_> = missed.map(|one| format!("not told as often as asked for: {one:?}")).collect();
+    let unexpected = told.iter().filter(|(path, message)| !expected.iter().any(|one| one.matches(path, message)));
+    wrong.extend(unexpected.map(|(path, message)| format!("not asked for: {path}: {message}")));
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
+}
+
+/// Whether everything that `part` says is in `whole`.
+pub fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(name, part)| whole.get(name).is_some_and(|whole| holds(whole, part)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| holds(whole, part))
+        }
+        _ => whole == part,
+    }
+}
+
 fn once() -> usize {
     1
 }
@@ -62,6 +108,7 @@ struct Written {
     #[serde(default)]
     refused: Vec<Expected>,
     stored: Option<Value>,
+    server: Option<OnServer>,
 }
 
 /// Every case of the table.
@@ -83,7 +130,8 @@ impl Written {
             merge(&mut manifest, change);
         }
         assert!(self.refused.is_empty() || self.stored.is_none(), "{}: refused or stored", self.name);
-        Case { name: self.name, manifest: written_out(manifest), refused: self.refused, stored: self.stored }
+        let manifest = written_out(manifest);
+        Case { name: self.name, manifest, refused: self.refused, stored: self.stored, server: self.server }
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::quantities::Moment;
+use crate::api::quantities::{Moment, is_moment};
 
 /// The namespace of an audience that names none.
 pub const DEFAULT_AUDIENCE_NAMESPACE: &str = "ups";
@@ -40,10 +40,12 @@ pub struct Audience {
     pub merge_policy_id: Option<String>,
     /// When the audience was created, in RFC 3339, for records that include segment timestamps. Default: left out of them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = is_moment("createdAt")))]
     pub created_at: Option<Moment>,
     /// When the audience was last updated, in RFC 3339, for records that include segment timestamps. Default: left out of
     /// them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = is_moment("updatedAt")))]
     pub updated_at: Option<Moment>,
 }
 

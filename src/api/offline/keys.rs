@@ -1,6 +1,6 @@
-//! Pure: no two entries of a list map have the same keys.
+//! Pure: the entries of a list map are objects, and no two have the same keys.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
@@ -34,17 +34,25 @@ pub(super) fn check(schema: &Schema, value: &Value, path: &str, refusals: &mut R
 }
 
 fn check_entries(keys: &[String], items: &[Value], path: &str, refusals: &mut Refusals) {
-    let mut seen = HashSet::new();
-    for (index, entry) in items.iter().enumerate().filter(|(_, entry)| entry.is_object()) {
-        let mut names: Vec<_> = keys.iter().collect();
-        names.sort();
+    // A null is told as one by its type; the first of another type ends this check.
+    let stranger = items.iter().enumerate().find(|(_, entry)| !entry.is_object() && !entry.is_null());
+    if let Some((index, entry)) = stranger {
+        refusals.add(Refusal::invalid(&item(path, index), entry, "must be an object for an array of list-type map"));
+        return;
+    }
+    let mut names: Vec<_> = keys.iter().collect();
+    names.sort();
+    let mut seen = HashMap::new();
+    for (index, entry) in items.iter().enumerate() {
         let key: Map<_, _> =
-            names.into_iter().filter_map(|name| Some((name.clone(), entry.get(name)?.clone()))).collect();
+            names.iter().filter_map(|name| Some(((*name).clone(), entry.get(*name)?.clone()))).collect();
         let key = Value::Object(key).to_string();
-        if seen.contains(&key) {
+        let times = seen.entry(key.clone()).or_insert(0);
+        *times += 1;
+        // A third is not told.
+        if *times == 2 {
             refusals.add(Refusal::new(item(path, index), format!("Duplicate value: {key}")));
         }
-        seen.insert(key);
     }
 }
 
@@ -54,19 +62,28 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn a_key_is_all_of_its_members_and_every_repeat_is_told() {
+    fn refused(list: &Value) -> Vec<String> {
         let schema: Schema = serde_json::from_value(json!({
             "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["namespace", "id"],
             "items": {"type": "object"},
         }))
         .unwrap();
         let mut refusals = Refusals::default();
+        check(&schema, list, "spec.list", &mut refusals);
+        refusals.into_result().err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_key_is_all_of_its_members_and_the_first_repeat_is_told() {
         let list = json!([{"id": "a", "namespace": "n"}, {"id": "a", "namespace": "m"}, {"namespace": "n", "id": "a"},
-            {"id": "a"}, {"id": "a", "namespace": "n", "more": 1}, 7, 7]);
-        check(&schema, &list, "spec.list", &mut refusals);
-        let told: Vec<_> = refusals.into_result().unwrap_err().iter().map(ToString::to_string).collect();
-        let text = "Duplicate value: {\"id\":\"a\",\"namespace\":\"n\"}";
-        assert_eq!(told, [format!("spec.list[2]: {text}"), format!("spec.list[4]: {text}")]);
+            {"id": "a"}, {"id": "a", "namespace": "n", "more": 1}, {}, null]);
+        let text = "spec.list[2]: Duplicate value: {\"id\":\"a\",\"namespace\":\"n\"}";
+        assert_eq!(refused(&list), [text, "spec.list[6]: Duplicate value: {}"]);
+    }
+
+    #[test]
+    fn the_first_entry_that_is_no_object_is_told_and_nothing_else() {
+        let list = json!([null, {"id": "a"}, {"id": "a"}, 7.0, "x"]);
+        assert_eq!(refused(&list), ["spec.list[3]: Invalid value: 7: must be an object for an array of list-type map"]);
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn check(manifest: &Value, refusals: &mut Refusals) {
     let Some(metadata) = manifest.get("metadata").and_then(Value::as_object) else { return };
     match metadata.get("name") {
         // Without a server nothing generates a name.
-        None => refusals.add(Refusal::new("metadata.name", "Required value: name is required")),
+        None => refusals.add_shapeless(Refusal::new("metadata.name", "Required value: name is required")),
         Some(name) => check_name(&OBJECT_NAME, name, "metadata.name", refusals),
     }
     if let Some(namespace) = metadata.get("namespace") {
@@ -86,7 +86,7 @@ pub(super) fn check(manifest: &Value, refusals: &mut Refusals) {
         bytes += key.len() + value.as_str().map_or(0, str::len);
     }
     if bytes > MAX_ANNOTATIONS {
-        refusals.add(Refusal::new(
+        refusals.add_shapeless(Refusal::new(
             "metadata.annotations",
             format!("Too long: may not be more than {MAX_ANNOTATIONS} bytes"),
         ));

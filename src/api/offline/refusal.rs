@@ -52,6 +52,11 @@ pub(super) fn shown(value: &Value) -> String {
             Some((end, _)) => format!("{:?}...", &text[..end]),
             None => format!("{text:?}"),
         },
+        // A server writes a whole double without its point.
+        Value::Number(number) => match number.as_f64().filter(|double| number.is_f64() && double.fract() == 0.0) {
+            Some(whole) => format!("{whole:.0}"),
+            None => number.to_string(),
+        },
         other => other.to_string(),
     }
 }
@@ -69,11 +74,16 @@ impl Refusals {
         self.found.push(refusal);
     }
 
-    /// Something is wrong with the shape: what is missing, misspelt, too much or of another type is nothing that a rule
-    /// could look at.
+    /// Something is wrong with the shape: what is missing, misspelt, too much, of another type or none of the choices is
+    /// nothing that a rule could look at.
     pub(super) fn add_shapeless(&mut self, refusal: Refusal) {
         self.shapeless = true;
         self.found.push(refusal);
+    }
+
+    /// Whether something is wrong with the field at `path`.
+    pub(super) fn tell_of(&self, path: &str) -> bool {
+        self.found.iter().any(|refusal| refusal.path == path)
     }
 
     /// As an API server does, rules run only over what has the right shape.

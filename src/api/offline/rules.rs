@@ -12,6 +12,10 @@ pub(super) fn check(rules: &CompiledSchema, object: &Value, refusals: &mut Refus
     // The library walks members in no order of its own.
     failed.sort_by_cached_key(|error| in_order(&error.field_path));
     for error in failed {
+        // A rule that stumbles over what is refused already has nothing to add.
+        if error.kind != ErrorKind::ValidationFailure && refusals.tell_of(&error.field_path) {
+            continue;
+        }
         refusals.add(Refusal::new(error.field_path.clone(), message(&error, object)));
     }
 }
@@ -69,6 +73,19 @@ mod tests {
             let refusals = refused(rule, &json!({"a": 1}));
             assert!(refusals.len() == 1 && refusals[0].contains("cannot be evaluated"), "{rule}: {refusals:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_stumbles_over_what_is_refused_already_is_silent() {
+        let rules = kube_cel::compile_schema(&json!({"type": "object", "properties": {
+            "x": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "duration(self) == duration('1s')"}, {"rule": "self == 'a'"}]}}}));
+        let mut refusals = Refusals::default();
+        refusals.add(Refusal::new("x", "should match"));
+        check(&rules, &json!({"x": "b"}), &mut refusals);
+        let told = refusals.into_result().unwrap_err();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].message.contains("Invalid value: \"b\""), "{told:?}");
     }
 
     #[test]
