@@ -33,8 +33,8 @@ pub fn dataflow(progress: &Progress) -> DataflowStatus {
 }
 
 /// The counters of a dataflow that does not run: how far behind it is, and how fast it was, is no longer known.
-pub fn at_rest(known: DataflowStatus) -> DataflowStatus {
-    DataflowStatus { lag_seconds: None, latency_p95_millis: None, ..known }
+pub fn at_rest(known: &DataflowStatus) -> DataflowStatus {
+    DataflowStatus { lag_seconds: None, latency_p95_millis: None, ..known.clone() }
 }
 
 /// The hourly windows, the newest first, at most six.

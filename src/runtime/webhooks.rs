@@ -1,4 +1,4 @@
-//! Effects: posts to webhooks what is to be told: one CloudEvent (structured JSON) a post, tried again a few times, signed as
+//! Effects: posts to webhooks what is to be told: one `CloudEvent` (structured JSON) a post, tried again a few times, signed as
 //! Standard Webhooks describes where the Secret has a `signingKey`. An address is never logged: many carry a token.
 
 use std::time::Duration;

@@ -114,8 +114,8 @@ impl StatusFolder {
     }
 
     /// Writes the status of a resource where it is another than the one that was written last.
-    pub fn write<S: Serialize>(&mut self, identity: Identity, status: &S) -> Result<(), PublishError> {
-        let Identity { kind, key, generation, hash } = &identity;
+    pub fn write<S: Serialize>(&mut self, identity: &Identity, status: &S) -> Result<(), PublishError> {
+        let Identity { kind, key, generation, hash } = identity;
         let name = file_name(kind, key);
         let path = self.path.join(&name);
         let annotations = BTreeMap::from([(SPEC_HASH, hash.as_str())]);
@@ -173,7 +173,7 @@ mod tests {
         let status = KinesisDestinationStatus { activations: Some(3), ..Default::default() };
         let mut statuses = StatusFolder::open(&folder.path().join("status")).unwrap();
         let identity = Identity { kind: "KinesisDestination", key: key.clone(), generation: 3, hash: "abc".to_owned() };
-        statuses.write(identity, &status).unwrap();
+        statuses.write(&identity, &status).unwrap();
         let again = StatusFolder::open(&folder.path().join("status")).unwrap();
         assert_eq!(
             again.read("KinesisDestination", &key),

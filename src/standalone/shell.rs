@@ -385,10 +385,10 @@ impl<'a> Shell<'a> {
 
     fn write_statuses(&mut self, outcome: &Outcome) -> Result<(), PublishError> {
         for (key, status) in &outcome.destination_statuses {
-            self.statuses.write(self.folder.identity(DESTINATION, key), status)?;
+            self.statuses.write(&self.folder.identity(DESTINATION, key), status)?;
         }
         for (key, status) in &outcome.activation_statuses {
-            self.statuses.write(self.folder.identity(ACTIVATION, key), status)?;
+            self.statuses.write(&self.folder.identity(ACTIVATION, key), status)?;
         }
         if self.folder.refused() > 0 {
             return Ok(());

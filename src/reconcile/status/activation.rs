@@ -95,7 +95,7 @@ pub fn status(old: Option<&AudienceActivationStatus>, facts: &Facts<'_>, now: Ti
         mapped_audiences: Some(facts.activation.spec.audiences.len() as u32),
         backfill_percent: observe::backfill_percent(&audiences),
         audiences,
-        dataflow: facts.progress.map(observe::dataflow).or_else(|| old.dataflow.clone().map(observe::at_rest)),
+        dataflow: facts.progress.map(observe::dataflow).or_else(|| old.dataflow.as_ref().map(observe::at_rest)),
         runs: facts.progress.map_or_else(|| old.runs.clone(), |progress| observe::runs(progress, now)),
         alerts: facts.alerts.to_vec(),
         workers: Some(WorkersStatus {
