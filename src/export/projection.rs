@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiter::Peek;
 
 use super::mapping::{Mapping, Node, Scope};
 use super::partition_key::{partition_key, sha256_hex};
 use super::trigger::{self, Triggers};
 use crate::profile::change::{Change, ChangeError, Changed};
 use crate::profile::entity::{self, Membership, Memberships, Status};
-use crate::profile::json::{self, Slicer};
+use crate::profile::json::{self, Kind, Slicer};
 use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP, time};
 
 /// What becomes of a change.
@@ -287,7 +286,7 @@ fn read_mapped<'a>(
         }
         return Ok(());
     }
-    if slicer.peek()? != Peek::Object {
+    if slicer.peek()? != Kind::Object {
         slicer.raw()?;
         return Ok(());
     }
@@ -334,16 +333,16 @@ fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>)
 fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Identities<'a>, ChangeError> {
     let mut namespaces = Vec::new();
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Object, IDENTITY_MAP)?;
+    slicer.expect(peek, Kind::Object, IDENTITY_MAP)?;
     let mut key = slicer.first_key()?;
     while let Some(namespace) = key {
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Array, IDENTITY_MAP)?;
+        slicer.expect(peek, Kind::Array, IDENTITY_MAP)?;
         let mut ids = Vec::new();
         let mut more = slicer.first_element()?;
         while more {
             let peek = slicer.peek()?;
-            slicer.expect(peek, Peek::Object, "an identity")?;
+            slicer.expect(peek, Kind::Object, "an identity")?;
             let mut member = slicer.first_key()?;
             while let Some(name) = member {
                 let raw = slicer.raw()?;

@@ -6,10 +6,9 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use jiter::Peek;
 
 use super::entity::Status;
-use super::json::{self, JsonError, Slicer};
+use super::json::{self, JsonError, Kind, Slicer};
 use super::time;
 
 /// What one update did to one profile.
@@ -117,7 +116,7 @@ impl<'a> Change<'a> {
         let (mut profile_id, mut merge_policy_id, mut version, mut receipt) = (None, None, None, None);
         let (mut changed, mut profile, mut deleted) = (None, None, Some(false));
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Object, "the change")?;
+        slicer.expect(peek, Kind::Object, "the change")?;
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
             if name == "changed" {
@@ -153,7 +152,7 @@ impl<'a> Change<'a> {
 fn parse_changed<'a>(slicer: &mut Slicer<'a>) -> Result<Changed<'a>, ChangeError> {
     let (mut attributes, mut identities, mut audiences, mut differing) = (None, None, None, None);
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Object, "changed")?;
+    slicer.expect(peek, Kind::Object, "changed")?;
     let mut key = slicer.first_key()?;
     while let Some(name) = key {
         match name.as_ref() {
@@ -185,7 +184,7 @@ fn boolean(raw: &str) -> Option<bool> {
 
 fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec<Cow<'a, str>>, ChangeError> {
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Array, place)?;
+    slicer.expect(peek, Kind::Array, place)?;
     let mut strings = Vec::new();
     let mut more = slicer.first_element()?;
     while more {
@@ -197,12 +196,12 @@ fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec
 
 fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>>, ChangeError> {
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Array, "changed.audiences")?;
+    slicer.expect(peek, Kind::Array, "changed.audiences")?;
     let mut audiences = Vec::new();
     let mut more = slicer.first_element()?;
     while more {
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Object, "changed.audiences[]")?;
+        slicer.expect(peek, Kind::Object, "changed.audiences[]")?;
         let (mut namespace, mut id, mut from, mut to) = (None, None, None, None);
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
