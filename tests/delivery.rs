@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 const NAME: &str = "marketing/vip";
 /// How long a condition may take to come true on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 struct World {
     stub: Stub,
@@ -49,7 +49,7 @@ impl World {
     }
 
     async fn send(&self, updates: &[Value]) {
-        let body: String = updates.iter().map(|update| format!("{update}\n")).collect();
+        let body: String = updates.iter().flat_map(|update| [update.to_string(), "\n".to_owned()]).collect();
         let request = Request { body: Bytes::from(body), ..Request::default() };
         let answer = self.hub.ingest_waiting(request).await.unwrap();
         assert_eq!((answer.accepted, answer.rejected), (updates.len() as u64, vec![]));
@@ -134,7 +134,7 @@ fn plan(audiences: &[&str]) -> Plan {
         backfill_records_per_second: None,
         sender: Settings {
             max_retries: 2,
-            throttle_timeout: Duration::from_secs(600),
+            throttle_timeout: Duration::from_mins(10),
             linger: Duration::from_millis(5),
             max_records_per_second: None,
             max_record_bytes: 1 << 20,

@@ -154,12 +154,12 @@ fn mapped() -> impl Strategy<Value = Mapped> {
     });
     let often = || prop::bool::weighted(0.8);
     (audiences, attributes, [often(), often(), often()], any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(audiences, attributes, on, suppress_unchanged, only_mapped, exit_on_delete)| Mapped {
+        |(audiences, attributes, on, suppress_unchanged, without_unmapped, exit_on_delete)| Mapped {
             audiences,
             attributes,
             on,
             suppress_unchanged,
-            only_mapped,
+            without_unmapped,
             exit_on_delete,
         },
     )
@@ -198,7 +198,7 @@ fn compile(mapped: &Mapped) -> Mapping {
             identities: mapped.on[2],
             suppress_unchanged: mapped.suppress_unchanged,
         },
-        scope: if mapped.only_mapped { Scope::Mapped } else { Scope::SameMergePolicy },
+        scope: if mapped.without_unmapped { Scope::Mapped } else { Scope::SameMergePolicy },
         include_segment_names: false,
         include_segment_timestamps: false,
         metadata: false,
@@ -393,7 +393,7 @@ proptest! {
             attributes: vec![vec!["a".to_owned(), "b".to_owned()]],
             on: [true; 3],
             suppress_unchanged: false,
-            only_mapped: false,
+            without_unmapped: false,
             exit_on_delete: false,
         });
         let mut hub = Hub::default();

@@ -13,7 +13,7 @@ use activation_operator::feed::{Embedded, Feed as _, FeedError};
 use activation_operator::hub::ingest::Request;
 use activation_operator::hub::retention::{self, Retention};
 use activation_operator::hub::{Hub, Writer};
-use activation_operator::store::{AudienceKey, FORMAT_VERSION, ProfileKey, Store, StoreError};
+use activation_operator::store::{AudienceKey, FORMAT_VERSION, MemberFilter, ProfileKey, Store, StoreError};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -177,7 +177,7 @@ fn check_whole(store: &Store) -> u64 {
         last.insert(change["profileId"].as_str().unwrap().to_owned(), change);
     }
     let audience = AudienceKey::new("default", "ups", "a");
-    let mut members = snapshot.members(vec![audience], false, None).unwrap();
+    let mut members = snapshot.members(vec![MemberFilter { audience, exited: false, before: u64::MAX }], None).unwrap();
     let mut realized = Vec::new();
     while let Some((profile, _)) = members.next().unwrap() {
         realized.push(profile);
@@ -255,7 +255,8 @@ fn read_all(path: &Path) -> Result<u64, StoreError> {
         std::hint::black_box(entry.change().len());
     }
     let snapshot = store.snapshot();
-    let mut members = snapshot.members(vec![AudienceKey::new("default", "ups", "a")], true, None)?;
+    let audience = AudienceKey::new("default", "ups", "a");
+    let mut members = snapshot.members(vec![MemberFilter { audience, exited: true, before: u64::MAX }], None)?;
     while let Some((profile, _)) = members.next()? {
         if let Some(stored) = snapshot.profile(&ProfileKey::new("default", &profile))? {
             stored.entity()?;

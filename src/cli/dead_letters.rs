@@ -11,7 +11,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long the running process may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How many letters are asked for at once.
 const PAGE: u64 = 200;
 
@@ -109,7 +109,9 @@ fn ask(arguments: &DeadLettersArguments) -> Result<(), AskError> {
         Command::Resend(chosen) => {
             print(&server.post(&format!("{}/resend", path(&chosen.activation)?), &chosen.selection())?)
         }
-        Command::Drop(chosen) => print(&server.post(&format!("{}/drop", path(&chosen.activation)?), &chosen.selection())?),
+        Command::Drop(chosen) => {
+            print(&server.post(&format!("{}/drop", path(&chosen.activation)?), &chosen.selection())?)
+        }
     }
 }
 
@@ -118,7 +120,9 @@ fn path(activation: &str) -> Result<String, AskError> {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(format!("/v1/dead-letters/{namespace}/{name}"))
         }
-        _ => Err(AskError(format!("\"{activation}\" names no activation: write NAMESPACE/NAME, such as marketing/vip"))),
+        _ => {
+            Err(AskError(format!("\"{activation}\" names no activation: write NAMESPACE/NAME, such as marketing/vip")))
+        }
     }
 }
 
@@ -171,15 +175,15 @@ impl Server {
 
     fn answer(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, AskError> {
         let mut answer = answer.map_err(|error| {
-            AskError(format!("{} cannot be asked: {error}: start the process, or give its address with --url", self.url))
+            AskError(format!(
+                "{} cannot be asked: {error}: start the process, or give its address with --url",
+                self.url
+            ))
         })?;
         let status = answer.status();
-        let body: Value = answer
-            .body_mut()
-            .with_config()
-            .limit(64 << 20)
-            .read_json()
-            .map_err(|error| AskError(format!("{} answered {status} with something else than JSON: {error}", self.url)))?;
+        let body: Value = answer.body_mut().with_config().limit(64 << 20).read_json().map_err(|error| {
+            AskError(format!("{} answered {status} with something else than JSON: {error}", self.url))
+        })?;
         if status.is_success() {
             return Ok(body);
         }

@@ -19,10 +19,11 @@ use crate::kinesis::client::{HttpPool, Proxy};
 use crate::reconcile::ProcessPolicy;
 use crate::runtime::http::{self, Endpoints, Intake, TlsFiles, Tokens, check_exposure};
 use crate::runtime::shutdown::Signals;
+use crate::runtime::webhooks;
+use crate::standalone::Summary;
 use crate::standalone::board::{self, Row};
 use crate::standalone::shell::{self, Means, Settings};
 use crate::standalone::updates::Updates;
-use crate::standalone::Summary;
 use crate::store::Store;
 use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
@@ -39,13 +40,13 @@ const PLAIN_EVERY: Duration = Duration::from_secs(2);
 /// Runs everything in one process, on a folder of manifests, without a cluster
 #[derive(Debug, Args)]
 pub struct StandaloneArguments {
-    /// A folder (or a file) of Secrets, KinesisDestinations and AudienceActivations in YAML or JSON; watched for changes
+    /// A folder (or a file) of Secrets, destinations and activations in YAML or JSON; watched for changes
     #[arg(short = 'f', long, value_name = "DIR")]
     filename: PathBuf,
     /// Where profiles, changes and positions are kept
     #[arg(long, value_name = "DIR", default_value = "activation-data")]
     data_dir: PathBuf,
-    /// Where HTTP is served: updates in, profiles, dead letters, /livez, /readyz, /metrics. Port 0 takes a free one
+    /// Where HTTP is served: updates in, profiles, dead letters, `/livez`, `/readyz`, `/metrics`. Port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Profile updates to take up besides, as NDJSON; - is standard input
@@ -92,7 +93,10 @@ pub fn run(arguments: StandaloneArguments) -> ExitCode {
         Err(error) => return failed(&error),
     };
     let until_idle = arguments.until_idle;
-    match runtime.block_on(serve(arguments, redraw)) {
+    let result = runtime.block_on(serve(arguments, redraw));
+    // Standard input may never end; everything else has.
+    runtime.shutdown_background();
+    match result {
         Ok(summary) => {
             print!("{summary}");
             if until_idle && summary.not_ready().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -134,11 +138,11 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
         intake: Intake::new(INTAKE_BYTES),
         protected: http::dead_letters::router(store, desks.clone()),
     });
-    let served = CancellationToken::new();
+    let no_more = CancellationToken::new();
     let server = AbortOnDropHandle::new(tokio::spawn({
-        let (served, stop) = (served.clone(), stop.clone());
+        let (no_more, stop) = (no_more.clone(), stop.clone());
         async move {
-            let result = http::serve(listener, router, tls, served).await;
+            let result = http::serve(listener, router, tls, no_more).await;
             // Without its server the process is of no use.
             stop.cancel();
             result
@@ -149,7 +153,9 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
     let settings = Settings {
         manifests: arguments.filename,
         statuses: data_dir.join("status"),
-        updates: arguments.updates.map(|path| if path.as_os_str() == "-" { Updates::Stdin } else { Updates::File(path) }),
+        updates: arguments
+            .updates
+            .map(|path| if path.as_os_str() == "-" { Updates::Stdin } else { Updates::File(path) }),
         until_idle: arguments.until_idle,
         policy: ProcessPolicy { allow_internal_endpoints: true, ..ProcessPolicy::default() },
         allow_ambient: arguments.allow_ambient,
@@ -158,16 +164,19 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
             max_bytes: arguments.retention_max_bytes.bytes(),
         },
     };
+    let (postbox, postman) = webhooks::postbox();
+    let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
     let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats };
     let mut screen = Screen::new(redraw);
-    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows)).await;
+    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told)).await;
     // Nobody is answered any more before the writer, which answers, is asked to end.
-    served.cancel();
-    let served = server.await?;
+    no_more.cancel();
+    let ended = server.await?;
+    posting.await?;
     let Means { hub, writer, .. } = means;
     drop(hub);
     tokio::task::spawn_blocking(move || writer.join()).await??;
-    served?;
+    ended?;
     Ok(result?)
 }
 

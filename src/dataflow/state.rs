@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::DataflowError;
+use super::dead_letters::PAGE;
 use super::progress::{AudienceBackfill, BackfillState, Counters, RUNS_KEPT, Run};
 use crate::export::MappingSpec;
 use crate::export::mapping::MappedAudience;
@@ -302,7 +303,6 @@ pub fn mark_deleted(store: &Store, exists: impl Fn(&str) -> bool, now: Timestamp
     let mut batch = store.batch();
     for (name, mut checkpoint) in all(store)? {
         match (exists(&name), checkpoint.deleted_at) {
-            (true, None) => {}
             (true, Some(_)) => {
                 checkpoint.deleted_at = None;
                 put(&mut batch, &name, &checkpoint)?;
@@ -314,11 +314,19 @@ pub fn mark_deleted(store: &Store, exists: impl Fn(&str) -> bool, now: Timestamp
             (false, Some(deleted)) if now.duration_since(deleted) >= KEPT_AFTER_DELETE => {
                 batch.remove_dataflow(&name);
                 batch.remove_dataflow(&format!("{name}{MAPPING}"));
-                for (sequence, _) in store.dead_letters(&name, 0, usize::MAX)? {
-                    batch.remove_dead_letter(&name, sequence);
+                let mut from = 0;
+                loop {
+                    let page = store.dead_letters(&name, from, PAGE)?;
+                    for (sequence, _) in &page {
+                        batch.remove_dead_letter(&name, *sequence);
+                    }
+                    match page.last() {
+                        Some((last, _)) => from = last + 1,
+                        None => break,
+                    }
                 }
             }
-            (false, Some(_)) => {}
+            (true, None) | (false, Some(_)) => {}
         }
     }
     if batch.is_empty() {

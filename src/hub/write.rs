@@ -9,11 +9,11 @@ use std::sync::mpsc::SyncSender;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::commit::{Committed, Ready};
 use super::ingest::{self, Answer, IngestError, MAX_LISTED, MAX_WRITE_BYTES, Rejected, Request};
+use crate::export::partition_key::sha256_hex;
 use crate::profile::apply::{self, Applied};
 use crate::profile::update::Update;
 use crate::store::{AudienceKey, Batch, Head, ProfileKey, Store, StoreError};
@@ -256,5 +256,5 @@ impl Attempt {
 }
 
 fn digest(body: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(body))
+    sha256_hex(body, 32)
 }

@@ -135,6 +135,7 @@ pub(super) fn progress(mapping: Arc<MappingSpec>, now: Timestamp) -> Progress {
         .audiences
         .iter()
         .map(|audience| AudienceBackfill {
+            mapped_at: 1,
             namespace: audience.namespace.clone(),
             id: audience.id.clone(),
             merge_policy_id: audience.merge_policy_id.clone(),

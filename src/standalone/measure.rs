@@ -21,9 +21,9 @@ pub(super) fn sample(progress: &Progress, status: &AudienceActivationStatus, now
         failed: progress.counters.failed,
         positions_lost: progress.positions_lost,
         dead_letters: progress.dead_letters,
-        oldest_dead_letter: progress.oldest_dead_letter.map_or(Duration::ZERO, |oldest| {
-            Duration::try_from(now.duration_since(oldest)).unwrap_or_default()
-        }),
+        oldest_dead_letter: progress
+            .oldest_dead_letter
+            .map_or(Duration::ZERO, |oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default()),
         lag: progress.lag,
         latency_p95: progress.latency_p95,
         rate: progress.rate,

@@ -79,8 +79,8 @@ impl StatusFolder {
         let path = self.path.join(&name);
         let metadata = Metadata { namespace: &key.namespace, name: &key.name };
         let document = Document { api_version: API_VERSION, kind, metadata, status };
-        let text = serde_saphyr::to_string(&document)
-            .map_err(|source| PublishError::Yaml { path: path.clone(), source })?;
+        let text =
+            serde_saphyr::to_string(&document).map_err(|source| PublishError::Yaml { path: path.clone(), source })?;
         if self.written.get(&name) == Some(&text) {
             return Ok(());
         }
@@ -93,13 +93,16 @@ impl StatusFolder {
     }
 
     /// Removes the files of resources that are gone.
-    pub fn retain<'a>(&mut self, there: impl Iterator<Item = (&'static str, &'a ObjectKey)>) -> Result<(), PublishError> {
+    pub fn retain<'a>(
+        &mut self,
+        there: impl Iterator<Item = (&'static str, &'a ObjectKey)>,
+    ) -> Result<(), PublishError> {
         let there: BTreeSet<String> = there.map(|(kind, key)| file_name(kind, key)).collect();
         let failed = |path: &Path, source| PublishError::Write { path: path.to_owned(), source };
         for entry in std::fs::read_dir(&self.path).map_err(|source| failed(&self.path, source))? {
             let path = entry.map_err(|source| failed(&self.path, source))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.ends_with(".yaml") && !there.contains(name) {
+            if path.extension().is_some_and(|extension| extension == "yaml") && !there.contains(name) {
                 std::fs::remove_file(&path).map_err(|source| failed(&path, source))?;
                 self.written.remove(name);
             }

@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
-use super::measure;
 use super::folder::{ACTIVATION, DESTINATION, ManifestFolder};
+use super::measure;
 use super::publish::{PublishError, StatusFolder};
 use super::summary::Summary;
 use super::updates::{self, Taken, Updates, UpdatesError};
@@ -23,7 +23,9 @@ use crate::hub::retention::{self, Retention};
 use crate::hub::{Hub, Writer};
 use crate::kinesis::client::{HttpPool, SharedClient, StreamClient};
 use crate::kinesis::probe::{self, ProbeReport};
-use crate::reconcile::{self, Desired, Memory, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination};
+use crate::reconcile::{
+    self, Desired, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination,
+};
 use crate::store::StoreError;
 use crate::telemetry::clock;
 use crate::telemetry::health::Heartbeats;
@@ -34,7 +36,7 @@ const PASS: Duration = Duration::from_millis(500);
 /// Between two looks at what can be forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 /// A loop that has not turned for so long is told by `/livez`.
-const STANDSTILL: Duration = Duration::from_secs(60);
+const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -111,16 +113,19 @@ struct Shell<'a> {
     updates: Option<JoinHandle<Result<Taken, UpdatesError>>>,
     summary: Summary,
     rows: Vec<Row>,
+    notifications: Vec<Notification>,
     /// When it was last looked at what can be forgotten.
     forgotten: Duration,
 }
 
-/// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass.
+/// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass; `post` takes
+/// what is to be told to a webhook.
 pub async fn run(
     settings: &Settings,
     means: &Means,
     stop: CancellationToken,
     mut show: impl FnMut(&[Row]),
+    mut post: impl FnMut(Notification),
 ) -> Result<Summary, ShellError> {
     let mut shell = Shell::open(settings, means)?;
     let heartbeat = means.heartbeats.watch("reconcile", STANDSTILL, clock::monotonic());
@@ -137,6 +142,7 @@ pub async fn run(
             break Err(error);
         }
         show(&shell.rows);
+        shell.notifications.drain(..).for_each(&mut post);
         if settings.until_idle && shell.is_idle() {
             break Ok(());
         }
@@ -144,6 +150,7 @@ pub async fn run(
     reading.cancel();
     shell.end().await?;
     show(&shell.rows);
+    shell.notifications.drain(..).for_each(&mut post);
     result.map(|()| shell.summary)
 }
 
@@ -159,7 +166,9 @@ impl<'a> Shell<'a> {
         let mut memory = Memory::default();
         let store = means.hub.store();
         for (name, _) in state::all(store)? {
-            if let (Some((namespace, object)), Some(mapping)) = (name.split_once('/'), state::load_mapping(store, &name)?) {
+            if let (Some((namespace, object)), Some(mapping)) =
+                (name.split_once('/'), state::load_mapping(store, &name)?)
+            {
                 memory.recall(ObjectKey::new(namespace, object), Arc::new(mapping));
             }
         }
@@ -175,6 +184,7 @@ impl<'a> Shell<'a> {
             updates: None,
             summary: Summary::default(),
             rows: Vec::new(),
+            notifications: Vec::new(),
             forgotten: clock::monotonic(),
         })
     }
@@ -195,6 +205,7 @@ impl<'a> Shell<'a> {
         let progress = self.progress();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &progress, &policy, clock::now());
+        self.notifications.extend(outcome.notifications.iter().cloned());
         self.apply(&outcome).await;
         self.publish(&outcome, &progress)?;
         self.begin_updates(reading).await?;
@@ -217,8 +228,12 @@ impl<'a> Shell<'a> {
 
     /// Dataflows that ended though nobody told them to.
     async fn take_up_ends(&mut self) {
-        let ended: Vec<ObjectKey> =
-            self.running.iter().filter(|(_, running)| running.dataflow.is_finished()).map(|(key, _)| key.clone()).collect();
+        let ended: Vec<ObjectKey> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.dataflow.is_finished())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in ended {
             let Some(running) = self.running.remove(&key) else { continue };
             self.means.desks.close(&key.to_string());
@@ -413,6 +428,7 @@ impl<'a> Shell<'a> {
         self.probes.abort_all();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &last, &policy, clock::now());
+        self.notifications.extend(outcome.notifications.iter().cloned());
         self.publish(&outcome, &last)?;
         first_error
     }
@@ -432,8 +448,9 @@ fn plan(desired: &Desired) -> Plan {
 
 fn mark_deleted(folder: &ManifestFolder, means: &Means) -> Result<(), ShellError> {
     let there = |name: &str| {
-        name.split_once('/')
-            .is_some_and(|(namespace, name)| folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name)))
+        name.split_once('/').is_some_and(|(namespace, name)| {
+            folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name))
+        })
     };
     Ok(state::mark_deleted(means.hub.store(), there, clock::now())?)
 }

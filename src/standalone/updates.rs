@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::export::partition_key::sha256_hex;
 use crate::hub::Hub;
 use crate::hub::ingest::{IngestError, Request, Source};
 use crate::profile::MAX_PROFILE_BYTES;
@@ -88,7 +88,7 @@ struct Lines {
     /// Under which name its position is kept; standard input has none.
     name: Option<String>,
     position: Position,
-    lines: mpsc::Receiver<io::Result<Line>>,
+    ahead: mpsc::Receiver<io::Result<Line>>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -161,7 +161,7 @@ async fn open(path: &Path, hub: &Hub) -> Result<Lines, UpdatesError> {
 }
 
 fn fingerprint(first: &[u8]) -> String {
-    Sha256::digest(first).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(first, 16)
 }
 
 impl Lines {
@@ -171,16 +171,16 @@ impl Lines {
         name: Option<String>,
         position: Position,
     ) -> Self {
-        let (out, lines) = mpsc::channel(LINES_AHEAD);
+        let (out, ahead) = mpsc::channel(LINES_AHEAD);
         let source = BufReader::with_capacity(1 << 20, source);
-        let _reader = AbortOnDropHandle::new(tokio::spawn(read_lines(source, out)));
-        Self { place, name, position, lines, _reader }
+        let reader = AbortOnDropHandle::new(tokio::spawn(read_lines(source, out)));
+        Self { place, name, position, ahead, _reader: reader }
     }
 
     /// The lines that are there, about [`REQUEST_BYTES`] of them and at least one; empty at the end.
     async fn read(&mut self) -> io::Result<Bytes> {
         let mut body = Vec::new();
-        let mut next = self.lines.recv().await;
+        let mut next = self.ahead.recv().await;
         while let Some(line) = next {
             let line = line?;
             self.position.offset += line.length;
@@ -189,7 +189,7 @@ impl Lines {
             if body.len() >= REQUEST_BYTES {
                 break;
             }
-            next = self.lines.try_recv().ok();
+            next = self.ahead.try_recv().ok();
         }
         Ok(Bytes::from(body))
     }
@@ -203,9 +203,12 @@ impl Lines {
 
 async fn read_lines(mut source: impl AsyncBufRead + Unpin, out: mpsc::Sender<io::Result<Line>>) {
     loop {
-        let line = read_line(&mut source).await;
-        let end = line.as_ref().map_or(true, |line| line.text.is_empty());
-        if (end && line.is_ok()) || out.send(line).await.is_err() || end {
+        let line = match read_line(&mut source).await {
+            Ok(line) if line.text.is_empty() => return,
+            line => line,
+        };
+        let failed = line.is_err();
+        if out.send(line).await.is_err() || failed {
             return;
         }
     }

@@ -217,7 +217,7 @@ pub(crate) struct Mapped {
     /// Audiences, attributes, identities.
     pub(crate) on: [bool; 3],
     pub(crate) suppress_unchanged: bool,
-    pub(crate) only_mapped: bool,
+    pub(crate) without_unmapped: bool,
     pub(crate) exit_on_delete: bool,
 }
 
@@ -281,7 +281,7 @@ fn memberships(mapped: &Mapped, policy: &str, profile: &Profile, deleted: bool, 
         let goes_along = match (is_mapped, membership.realized) {
             (true, true) => true,
             (true, false) => !forgotten,
-            (false, true) => !mapped.only_mapped && !deleted,
+            (false, true) => !mapped.without_unmapped && !deleted,
             (false, false) => false,
         };
         if goes_along {

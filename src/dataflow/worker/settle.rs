@@ -77,19 +77,11 @@ impl Worker {
             Outcome::Dead(mut letter) => {
                 delta.failed += 1;
                 delta.retried += u64::from(letter.attempts.saturating_sub(1));
-                let new = match item.advance {
-                    // Sent again in vain: the same letter, with what was learned.
-                    Advance::Redelivered { sequence } => {
-                        letter.sequence = sequence;
-                        false
-                    }
-                    _ => {
-                        letter.sequence = self.checkpoint.next_dead_letter;
-                        self.checkpoint.next_dead_letter += 1;
-                        true
-                    }
-                };
-                self.keeper.bury(*letter, new);
+                // Sent again in vain, it is the same letter, with what was learned.
+                let again = if let Advance::Redelivered { sequence } = item.advance { Some(sequence) } else { None };
+                letter.sequence = again.unwrap_or(self.checkpoint.next_dead_letter);
+                self.checkpoint.next_dead_letter += u64::from(again.is_none());
+                self.keeper.bury(*letter, again.is_none());
             }
         }
         match item.advance {
