@@ -197,6 +197,7 @@ fn compact(raw: &str, levels: usize) -> Option<Cow<'_, str>> {
 }
 
 /// A cursor over one JSON text that hands out slices of it.
+#[derive(Debug, Clone)]
 pub struct Slicer<'a> {
     scanner: Scanner<'a>,
 }
@@ -270,6 +271,11 @@ impl<'a> Slicer<'a> {
             key = self.next_key()?;
         }
         Ok(object)
+    }
+
+    /// The text between an earlier place of this cursor and the one where it is.
+    pub fn since(&self, earlier: &Self) -> &'a str {
+        self.scanner.since(&earlier.scanner)
     }
 
     /// Fails where anything but white space is left.
