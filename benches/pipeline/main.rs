@@ -18,6 +18,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the data path.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
