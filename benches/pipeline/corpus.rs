@@ -40,9 +40,8 @@ pub(crate) fn birth(out: &mut Vec<u8>, profile: u64) {
     out.extend_from_slice(b"@example.com\"}]},\"segmentMembership\":{\"ups\":{");
     for (position, audience) in ["vip-customers", "newsletter-readers", "at-risk"].iter().enumerate() {
         let comma = if position > 0 { "," } else { "" };
-        let member = format!(
-            r#"{comma}"{audience}":{{"status":"realized","lastQualificationTime":"2026-01-02T03:04:05Z"}}"#
-        );
+        let member =
+            format!(r#"{comma}"{audience}":{{"status":"realized","lastQualificationTime":"2026-01-02T03:04:05Z"}}"#);
         out.extend_from_slice(member.as_bytes());
     }
     out.extend_from_slice(b"}}}}}\n");

@@ -82,13 +82,16 @@ pub(crate) fn measure(arguments: &Arguments, report: &mut Report) {
     let answers = accepted.iter().map(|request| request.answered.saturating_sub(request.due)).collect();
 
     let whole = Percentiles::of(from_due);
+    let mut update = Vec::new();
+    corpus::update(&mut update, 0, 1);
     report.section(
         "Latency",
         format!(
-            "{} updates/s of 1 KB of {} profiles for {} s, in requests of {} every {} ms, whatever the answers; hub and dataflow \
+            "{} updates/s of {} bytes of {} profiles for {} s, in requests of {} every {} ms, whatever the answers; hub and dataflow \
              in one process, the stream and its log in another on the same machine, which checks no signatures. A request that \
              is sent late counts from the moment that it was due. `linger` is {} ms, the default.",
             thousands(arguments.rate as f64),
+            update.len(),
             thousands(arguments.profiles as f64),
             arguments.seconds,
             per_request(arguments),

@@ -42,7 +42,7 @@ impl Stopwatch {
     }
 
     pub(crate) fn processor(&self) -> Duration {
-        processor_time() - self.processor
+        processor_time().saturating_sub(self.processor)
     }
 }
 

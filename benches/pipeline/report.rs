@@ -50,7 +50,8 @@ impl Report {
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let mut out = format!("`make bench` on {}.\n\n| mark | wanted | found | |\n| --- | --- | --- | --- |\n", self.machine);
+        let mut out =
+            format!("`make bench` on {}.\n\n| mark | wanted | found | |\n| --- | --- | --- | --- |\n", self.machine);
         for Mark { what, wanted, found, met } in &self.marks {
             let verdict = if *met { "met" } else { "**missed**" };
             let _ = writeln!(out, "| {what} | {wanted} | {found} | {verdict} |");
