@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiter::Peek;
 
 use super::mapping::{Mapping, Node, Scope};
 use super::partition_key::{partition_key, sha256_hex};
 use super::trigger::{self, Triggers};
 use crate::profile::change::{Change, ChangeError, Changed};
 use crate::profile::entity::{self, Membership, Memberships, Status};
-use crate::profile::json::{self, Slicer};
+use crate::profile::json::{self, Kind, Slicer};
 use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP, time};
 
 /// What becomes of a change.
@@ -50,11 +49,40 @@ pub struct Stamp<'a> {
 
 /// A live change (`semantics 3`, `4`).
 pub fn live(mapping: &Mapping, change: &Change<'_>, exported_at: Timestamp) -> Result<Projected, ChangeError> {
+    project_live(mapping, change, None, exported_at)
+}
+
+/// The same of a change as it stands in a feed, which is read once: where its profile comes behind what tells that it is
+/// needed, as the hub writes it, both are one pass.
+pub fn live_line<'a>(
+    mapping: &Mapping,
+    line: &'a [u8],
+    exported_at: Timestamp,
+) -> Result<(Projected, Change<'a>), ChangeError> {
+    let (change, view) = Change::parse_with(line, |merge_policy_id, changed, slicer| {
+        if trigger::of_live(mapping, merge_policy_id, changed).is_empty() {
+            return None;
+        }
+        // What cannot be read is told where it turns out to be needed.
+        View::read(mapping, slicer).ok()
+    })?;
+    Ok((project_live(mapping, &change, view, exported_at)?, change))
+}
+
+fn project_live<'a>(
+    mapping: &Mapping,
+    change: &Change<'a>,
+    view: Option<View<'a>>,
+    exported_at: Timestamp,
+) -> Result<Projected, ChangeError> {
     let candidates = trigger::candidates(mapping, change);
     if candidates.is_empty() {
         return Ok(Projected::Nothing);
     }
-    let mut view = View::read(mapping, change.profile)?;
+    let mut view = match view {
+        Some(view) => view,
+        None => View::read(mapping, &mut Slicer::new(change.profile))?,
+    };
     let triggers = if change.deleted {
         view.exit_all(mapping, &change.merge_policy_id);
         candidates
@@ -85,7 +113,7 @@ pub fn state(
         profile: profile.entity,
         deleted: false,
     };
-    let mut view = View::read(mapping, profile.entity)?;
+    let mut view = View::read(mapping, &mut Slicer::new(profile.entity))?;
     view.also_exit(also_exited, profile.time);
     Ok(view.project(mapping, &change, Triggers::BACKFILL, stamp))
 }
@@ -116,20 +144,20 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn read(mapping: &Mapping, profile: &'a str) -> Result<Self, ChangeError> {
+    /// Of the profile that comes next.
+    fn read(mapping: &Mapping, slicer: &mut Slicer<'a>) -> Result<Self, ChangeError> {
         let mut view = Self {
             values: vec![None; mapping.spec().attributes.len()],
             memberships: Memberships::default(),
             identities: Vec::new(),
         };
-        let mut slicer = Slicer::new(profile);
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
             match name.as_ref() {
-                SEGMENT_MEMBERSHIP => view.memberships = entity::parse_memberships(&mut slicer)?,
-                IDENTITY_MAP => view.identities = read_identities(&mut slicer)?,
+                SEGMENT_MEMBERSHIP => view.memberships = entity::parse_memberships(slicer)?,
+                IDENTITY_MAP => view.identities = read_identities(slicer)?,
                 _ => match mapping.tree.child(&name) {
-                    Some(node) => read_mapped(node, &mut slicer, &mut view.values)?,
+                    Some(node) => read_mapped(node, slicer, &mut view.values)?,
                     None => {
                         slicer.raw()?;
                     }
@@ -166,7 +194,8 @@ impl<'a> View<'a> {
         if lacks && exits.is_empty() {
             return Projected::Excluded;
         }
-        let mut record = Vec::with_capacity(512);
+        // Most records are about as long as their profile, or shorter; grown once rather than thrice.
+        let mut record = Vec::with_capacity(change.profile.len().clamp(512, 4096));
         record.push(b'{');
         write_mapped(&mapping.tree, &self.values, &mut record);
         self.write_memberships(mapping, change, &mut record);
@@ -287,7 +316,7 @@ fn read_mapped<'a>(
         }
         return Ok(());
     }
-    if slicer.peek()? != Peek::Object {
+    if slicer.peek()? != Kind::Object {
         slicer.raw()?;
         return Ok(());
     }
@@ -334,16 +363,16 @@ fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>)
 fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Identities<'a>, ChangeError> {
     let mut namespaces = Vec::new();
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Object, IDENTITY_MAP)?;
+    slicer.expect(peek, Kind::Object, IDENTITY_MAP)?;
     let mut key = slicer.first_key()?;
     while let Some(namespace) = key {
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Array, IDENTITY_MAP)?;
+        slicer.expect(peek, Kind::Array, IDENTITY_MAP)?;
         let mut ids = Vec::new();
         let mut more = slicer.first_element()?;
         while more {
             let peek = slicer.peek()?;
-            slicer.expect(peek, Peek::Object, "an identity")?;
+            slicer.expect(peek, Kind::Object, "an identity")?;
             let mut member = slicer.first_key()?;
             while let Some(name) = member {
                 let raw = slicer.raw()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::mapping::Mapping;
-use crate::profile::change::Change;
+use crate::profile::change::{AudienceChange, Change, Changed};
 use crate::profile::entity::{Memberships, Status};
 
 /// The kinds of change that made an export.
@@ -63,25 +63,28 @@ impl fmt::Display for Triggers {
 
 /// What in a change could make it count, before the profile is opened. Empty: it exports nothing.
 pub(super) fn candidates(mapping: &Mapping, change: &Change<'_>) -> Triggers {
-    let on = mapping.spec().triggers;
-    let mut found = Triggers::default();
-    found.add(
-        Triggers::AUDIENCE,
-        on.audiences && change.changed.audiences.iter().any(|a| mapped(mapping, change, &a.namespace, &a.id)),
-    );
+    let found = of_live(mapping, &change.merge_policy_id, &change.changed);
     if change.deleted {
         // `semantics 1.6`: only the exits of a delete are ever told, and only where the activation asks for them.
-        let told = mapping.spec().exit_on_delete;
-        return if told { found } else { Triggers::default() };
+        return Triggers(if mapping.spec().exit_on_delete { found.0 & Triggers::AUDIENCE.0 } else { 0 });
     }
-    found.add(Triggers::ATTRIBUTE, on.attributes && attribute_counts(mapping, change));
-    found.add(Triggers::IDENTITY, on.identities && change.changed.identities);
+    found
+}
+
+/// The same, as if the profile were not deleted. Empty: nothing will ask for the profile.
+pub(super) fn of_live(mapping: &Mapping, merge_policy_id: &str, changed: &Changed<'_>) -> Triggers {
+    let on = mapping.spec().triggers;
+    let is_mapped = |a: &AudienceChange<'_>| mapping.audience(merge_policy_id, &a.namespace, &a.id).is_some();
+    let mut found = Triggers::default();
+    found.add(Triggers::AUDIENCE, on.audiences && changed.audiences.iter().any(is_mapped));
+    found.add(Triggers::ATTRIBUTE, on.attributes && attribute_counts(mapping, changed));
+    found.add(Triggers::IDENTITY, on.identities && changed.identities);
     found
 }
 
 /// `semantics 3.2`.
-fn attribute_counts(mapping: &Mapping, change: &Change<'_>) -> bool {
-    let (written, differing) = (&change.changed.attributes, &change.changed.differing);
+fn attribute_counts(mapping: &Mapping, changed: &Changed<'_>) -> bool {
+    let (written, differing) = (&changed.attributes, &changed.differing);
     if !written.iter().any(|path| mapping.touches(path)) {
         return false;
     }

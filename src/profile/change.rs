@@ -6,10 +6,9 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use jiter::Peek;
 
 use super::entity::Status;
-use super::json::{self, JsonError, Slicer};
+use super::json::{self, JsonError, Kind, Slicer};
 use super::time;
 
 /// What one update did to one profile.
@@ -113,15 +112,40 @@ impl Change<'_> {
 impl<'a> Change<'a> {
     /// Reads a change.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ChangeError> {
+        Self::parse_with(bytes, |_, _, _| None::<()>).map(|(change, _)| change)
+    }
+
+    /// Reads a change, and in the same pass whatever `open` makes of its profile, which comes next in the slicer. `open` is
+    /// given the merge policy and what changed, and is not asked where a publisher writes those behind the profile. Where it
+    /// gives nothing, the profile is read over, and only its text is there.
+    pub fn parse_with<V>(
+        bytes: &'a [u8],
+        mut open: impl FnMut(&str, &Changed<'a>, &mut Slicer<'a>) -> Option<V>,
+    ) -> Result<(Self, Option<V>), ChangeError> {
+        let mut opened = None;
         let mut slicer = Slicer::new(json::text(bytes)?);
-        let (mut profile_id, mut merge_policy_id, mut version, mut receipt) = (None, None, None, None);
+        let (mut profile_id, mut merge_policy_id, mut version, mut receipt) = (None, None::<Cow<'a, str>>, None, None);
         let (mut changed, mut profile, mut deleted) = (None, None, Some(false));
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Object, "the change")?;
+        slicer.expect(peek, Kind::Object, "the change")?;
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
             if name == "changed" {
                 changed = Some(parse_changed(&mut slicer)?);
+            } else if name == "profile" {
+                let is_object = slicer.peek()? == Kind::Object;
+                let start = slicer.clone();
+                opened = match (&merge_policy_id, &changed) {
+                    (Some(policy), Some(changed)) if is_object => open(policy, changed, &mut slicer),
+                    _ => None,
+                };
+                let raw = if opened.is_some() {
+                    slicer.since(&start)
+                } else {
+                    slicer = start;
+                    slicer.raw()?
+                };
+                profile = is_object.then_some(raw);
             } else {
                 let raw = slicer.raw()?;
                 match name.as_ref() {
@@ -129,7 +153,6 @@ impl<'a> Change<'a> {
                     "mergePolicyId" => merge_policy_id = json::string_value(raw),
                     "version" => version = raw.parse().ok(),
                     "time" => receipt = json::string_value(raw).and_then(|text| time::parse(&text)),
-                    "profile" => profile = Some(raw).filter(|raw| raw.starts_with('{')),
                     "deleted" => deleted = boolean(raw),
                     _ => {}
                 }
@@ -137,7 +160,7 @@ impl<'a> Change<'a> {
             key = slicer.next_key()?;
         }
         slicer.finish()?;
-        Ok(Self {
+        let change = Self {
             profile_id: profile_id.ok_or(ChangeError::Member("profileId"))?,
             merge_policy_id: merge_policy_id.ok_or(ChangeError::Member("mergePolicyId"))?,
             version: version.ok_or(ChangeError::Member("version"))?,
@@ -145,7 +168,8 @@ impl<'a> Change<'a> {
             changed: changed.ok_or(ChangeError::Member("changed"))?,
             profile: profile.ok_or(ChangeError::Member("profile"))?,
             deleted: deleted.ok_or(ChangeError::Member("deleted"))?,
-        })
+        };
+        Ok((change, opened))
     }
 }
 
@@ -153,7 +177,7 @@ impl<'a> Change<'a> {
 fn parse_changed<'a>(slicer: &mut Slicer<'a>) -> Result<Changed<'a>, ChangeError> {
     let (mut attributes, mut identities, mut audiences, mut differing) = (None, None, None, None);
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Object, "changed")?;
+    slicer.expect(peek, Kind::Object, "changed")?;
     let mut key = slicer.first_key()?;
     while let Some(name) = key {
         match name.as_ref() {
@@ -185,7 +209,7 @@ fn boolean(raw: &str) -> Option<bool> {
 
 fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec<Cow<'a, str>>, ChangeError> {
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Array, place)?;
+    slicer.expect(peek, Kind::Array, place)?;
     let mut strings = Vec::new();
     let mut more = slicer.first_element()?;
     while more {
@@ -197,12 +221,12 @@ fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec
 
 fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>>, ChangeError> {
     let peek = slicer.peek()?;
-    slicer.expect(peek, Peek::Array, "changed.audiences")?;
+    slicer.expect(peek, Kind::Array, "changed.audiences")?;
     let mut audiences = Vec::new();
     let mut more = slicer.first_element()?;
     while more {
         let peek = slicer.peek()?;
-        slicer.expect(peek, Peek::Object, "changed.audiences[]")?;
+        slicer.expect(peek, Kind::Object, "changed.audiences[]")?;
         let (mut namespace, mut id, mut from, mut to) = (None, None, None, None);
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
@@ -256,6 +280,25 @@ mod tests {
         let mut out = Vec::new();
         change.write(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), text);
+    }
+
+    #[test]
+    fn a_profile_is_opened_in_the_same_pass_only_where_it_comes_behind_what_changed() {
+        let (changed, profile) = (
+            r#""mergePolicyId":"m","changed":{"attributes":["a"],"identities":false,"audiences":[],"differing":[]}"#,
+            r#""profile":{"a":{"b":[1]},"c":2}"#,
+        );
+        let rest = r#""profileId":"p","version":1,"time":"2026-01-02T03:04:05Z""#;
+        let behind = format!("{{{rest},{changed}, {profile} }}");
+        let before = format!("{{{rest},{profile},{changed}}}");
+        let read = |slicer: &mut Slicer<'_>| slicer.raw().map(str::to_owned).ok();
+        // One that gives up half-way leaves the change whole.
+        let half = |slicer: &mut Slicer<'_>| slicer.first_key().ok().and(None::<String>);
+        let (whole, opened) = Change::parse_with(behind.as_bytes(), |_, _, slicer| read(slicer)).unwrap();
+        assert_eq!(opened.as_deref(), Some(r#"{"a":{"b":[1]},"c":2}"#));
+        assert_eq!(whole.profile, r#"{"a":{"b":[1]},"c":2}"#);
+        assert_eq!(Change::parse_with(behind.as_bytes(), |_, _, slicer| half(slicer)).unwrap(), (whole.clone(), None));
+        assert_eq!(Change::parse_with(before.as_bytes(), |_, _, slicer| read(slicer)).unwrap(), (whole, None));
     }
 
     #[test]

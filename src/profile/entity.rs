@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 
-use super::json::{self, JsonError, Node, Object, Slicer};
+use super::json::{self, JsonError, Kind, Node, Object, Slicer};
 use super::{IDENTITY_MAP, SEGMENT_MEMBERSHIP, time};
 
 /// Values by name, in the order in which they came.
@@ -91,7 +91,7 @@ impl<'a> Entity<'a> {
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
         let mut slicer = Slicer::new(text);
         let peek = slicer.peek()?;
-        slicer.expect(peek, jiter::Peek::Object, "the profile")?;
+        slicer.expect(peek, Kind::Object, "the profile")?;
         let mut entity = Self::default();
         let mut key = slicer.first_key()?;
         while let Some(name) = key {
@@ -100,7 +100,7 @@ impl<'a> Entity<'a> {
                 SEGMENT_MEMBERSHIP => entity.memberships = parse_memberships(&mut slicer)?,
                 _ => {
                     let node = match slicer.peek()? {
-                        jiter::Peek::Object => Node::Object(slicer.object(2)?),
+                        Kind::Object => Node::Object(slicer.object(2)?),
                         _ => Node::Leaf(slicer.compact(super::MAX_DEPTH - 1)?),
                     };
                     entity.attributes.insert(name, node);
@@ -207,15 +207,15 @@ pub(crate) fn parse_identity_list<'a>(
 ) -> Result<Ordered<'a, Identity<'a>>, JsonError> {
     let place = |position: usize| format!("identityMap.{namespace}[{position}]");
     let peek = slicer.peek()?;
-    if peek != jiter::Peek::Array {
-        slicer.expect(peek, jiter::Peek::Array, &format!("identityMap.{namespace}"))?;
+    if peek != Kind::Array {
+        slicer.expect(peek, Kind::Array, &format!("identityMap.{namespace}"))?;
     }
     let mut list = Ordered::default();
     let (mut position, mut more) = (0, slicer.first_element()?);
     while more {
         let peek = slicer.peek()?;
-        if peek != jiter::Peek::Object {
-            slicer.expect(peek, jiter::Peek::Object, &place(position))?;
+        if peek != Kind::Object {
+            slicer.expect(peek, Kind::Object, &place(position))?;
         }
         let object = slicer.compact(super::MAX_DEPTH - 3)?;
         let (id, primary) = match &object {
@@ -259,7 +259,7 @@ pub(crate) fn lower_case(text: Cow<'_, str>) -> Cow<'_, str> {
 
 fn expect_object(slicer: &mut Slicer<'_>, place: &str) -> Result<(), JsonError> {
     let peek = slicer.peek()?;
-    slicer.expect(peek, jiter::Peek::Object, place)
+    slicer.expect(peek, Kind::Object, place)
 }
 
 fn begin_member(out: &mut Vec<u8>, name: &str) {

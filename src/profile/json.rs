@@ -1,14 +1,17 @@
 //! Types: JSON as raw slices. Objects are opened, everything else stays the text that came in.
 //!
 //! A scalar or an array is never turned into a value of ours and back, so numbers keep their digits and text its
-//! characters (`semantics 4.3`). Parsing is one pass of `jiter`; it borrows from the input.
+//! characters (`semantics 4.3`). Parsing is one pass of [`scan`]; it borrows from the input.
+
+mod scan;
 
 use std::borrow::Cow;
 
 use indexmap::IndexMap;
-use jiter::{Jiter, JiterError, Peek};
 
 use super::MAX_DEPTH;
+pub use scan::Kind;
+use scan::{Quoted, Scanner};
 
 /// The members of a JSON object in the order in which they came; of a repeated name the last value counts.
 pub type Object<'a> = IndexMap<Cow<'a, str>, Node<'a>, foldhash::fast::RandomState>;
@@ -70,12 +73,12 @@ pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
 pub fn parse_object(text: &str) -> Result<Object<'_>, JsonError> {
     let mut slicer = Slicer::new(text);
     let peek = slicer.peek()?;
-    if peek != Peek::Object {
+    if peek != Kind::Object {
         // Its first letter alone does not make a text a value: what is no JSON at all is told as such.
         slicer.raw()?;
         slicer.finish()?;
     }
-    slicer.expect(peek, Peek::Object, "the line")?;
+    slicer.expect(peek, Kind::Object, "the line")?;
     let object = slicer.object(1)?;
     slicer.finish()?;
     Ok(object)
@@ -194,57 +197,43 @@ fn compact(raw: &str, levels: usize) -> Option<Cow<'_, str>> {
 }
 
 /// A cursor over one JSON text that hands out slices of it.
+#[derive(Debug, Clone)]
 pub struct Slicer<'a> {
-    text: &'a str,
-    jiter: Jiter<'a>,
+    scanner: Scanner<'a>,
 }
 
 impl<'a> Slicer<'a> {
     /// Starts before the first value of `text`.
     pub fn new(text: &'a str) -> Self {
-        Self { text, jiter: Jiter::new(text.as_bytes()) }
+        Self { scanner: Scanner::new(text) }
     }
 
     /// The kind of the next value.
-    pub fn peek(&mut self) -> Result<Peek, JsonError> {
-        self.jiter.peek().map_err(|error| syntax(&error))
+    pub fn peek(&mut self) -> Result<Kind, JsonError> {
+        self.scanner.peek()
     }
 
     /// Fails where the next value is not of the kind that belongs at `place`.
-    pub fn expect(&self, found: Peek, expected: Peek, place: &str) -> Result<(), JsonError> {
+    pub fn expect(&self, found: Kind, expected: Kind, place: &str) -> Result<(), JsonError> {
         if found == expected {
             return Ok(());
         }
-        let first = [found.into_inner()];
-        Err(JsonError::WrongType {
-            place: place.to_owned(),
-            expected: type_name(match expected {
-                Peek::Object => "{",
-                Peek::Array => "[",
-                _ => "\"",
-            }),
-            found: type_name(std::str::from_utf8(&first).unwrap_or_default()),
-        })
+        Err(JsonError::WrongType { place: place.to_owned(), expected: expected.name(), found: found.name() })
     }
 
     /// The first name of the object that comes next, the cursor before its value; `None` where it is empty.
     pub fn first_key(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
-        let key = self.jiter.next_object_bytes().map_err(|error| syntax(&error))?;
-        borrow_key(self.text, key)
+        self.scanner.enter_object()?.map(unescape).transpose()
     }
 
     /// The next name of the object that the cursor is in; `None` at its end.
     pub fn next_key(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
-        let key = self.jiter.next_key_bytes().map_err(|error| syntax(&error))?;
-        borrow_key(self.text, key)
+        self.scanner.next_member()?.map(unescape).transpose()
     }
 
     /// The next value as it stands in the text.
     pub fn raw(&mut self) -> Result<&'a str, JsonError> {
-        let peek = self.peek()?;
-        let start = self.jiter.current_index();
-        self.jiter.known_skip(peek).map_err(|error| syntax(&error))?;
-        Ok(slice(self.text, start, self.jiter.current_index()))
+        self.scanner.value()
     }
 
     /// The next value without insignificant white space, at most `levels` deep.
@@ -258,12 +247,12 @@ impl<'a> Slicer<'a> {
 
     /// Enters the array that comes next: true where it has a first element, the cursor before it.
     pub fn first_element(&mut self) -> Result<bool, JsonError> {
-        self.jiter.next_array().map(|peek| peek.is_some()).map_err(|error| syntax(&error))
+        self.scanner.enter_array()
     }
 
     /// Goes to the next element of the array that the cursor is in: false at its end.
     pub fn next_element(&mut self) -> Result<bool, JsonError> {
-        self.jiter.array_step().map(|peek| peek.is_some()).map_err(|error| syntax(&error))
+        self.scanner.next_element()
     }
 
     /// Opens the object that comes next, `depth` levels down (from 1).
@@ -275,7 +264,7 @@ impl<'a> Slicer<'a> {
         let mut key = self.first_key()?;
         while let Some(name) = key {
             let node = match self.peek()? {
-                Peek::Object => Node::Object(self.object(depth + 1)?),
+                Kind::Object => Node::Object(self.object(depth + 1)?),
                 _ => Node::Leaf(self.compact(MAX_DEPTH - depth)?),
             };
             object.insert(name, node);
@@ -284,38 +273,24 @@ impl<'a> Slicer<'a> {
         Ok(object)
     }
 
+    /// The text between an earlier place of this cursor and the one where it is.
+    pub fn since(&self, earlier: &Self) -> &'a str {
+        self.scanner.since(&earlier.scanner)
+    }
+
     /// Fails where anything but white space is left.
     pub fn finish(&mut self) -> Result<(), JsonError> {
-        self.jiter.finish().map_err(|error| syntax(&error))
+        self.scanner.finish()
     }
 }
 
-/// The slice of `text` from `start` to `end`; empty where it is none, which no index of the parser makes.
-fn slice(text: &str, start: usize, end: usize) -> &str {
-    text.get(start..end).unwrap_or_default()
-}
-
-/// The parser lends a key for as long as itself is lent; the same bytes, borrowed from the text, live longer.
-fn borrow_key<'a>(text: &'a str, key: Option<&[u8]>) -> Result<Option<Cow<'a, str>>, JsonError> {
-    let Some(key) = key else { return Ok(None) };
-    let start = (key.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    let raw = slice(text, start, start.wrapping_add(key.len()));
-    if !raw.as_bytes().contains(&b'\\') {
-        return Ok(Some(Cow::Borrowed(raw)));
+/// The characters of a raw name, whose escapes the scanner has checked.
+fn unescape(raw: Quoted<'_>) -> Result<Cow<'_, str>, JsonError> {
+    if !raw.escaped {
+        return Ok(Cow::Borrowed(raw.inner()));
     }
-    let quoted = slice(text, start.wrapping_sub(1), start.wrapping_add(key.len() + 1));
-    match string_value(quoted) {
-        Some(name) => Ok(Some(name)),
-        None => Err(JsonError::Syntax { what: "a name with a broken escape".to_owned(), column: start + 1 }),
-    }
-}
-
-fn syntax(error: &JiterError) -> JsonError {
-    let what = error.error_type.to_string();
-    if what.contains("recursion limit") {
-        return JsonError::TooDeep;
-    }
-    JsonError::Syntax { what, column: error.index + 1 }
+    let broken = || JsonError::Syntax { what: "a name with a broken escape".to_owned(), column: raw.column };
+    string_value(raw.text).ok_or_else(broken)
 }
 
 #[cfg(test)]

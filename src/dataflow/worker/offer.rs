@@ -16,7 +16,6 @@ use crate::export::projection::{self, Export, Projected};
 use crate::feed::Item;
 use crate::kinesis::outcome::Entry as KinesisEntry;
 use crate::kinesis::sender::Record;
-use crate::profile::change::Change;
 use crate::telemetry::clock;
 
 /// How many changes are taken before answers are looked at again.
@@ -57,9 +56,7 @@ impl Worker {
 
     fn offer_change(&mut self, item: &Item, wall: Timestamp, now: std::time::Duration) -> Result<(), DataflowError> {
         let advance = Advance::Position { next: item.next, changes: 1 };
-        let projected = Change::parse(&item.change)
-            .and_then(|change| Ok((projection::live(&self.mapping, &change, wall)?, change)));
-        match projected {
+        match projection::live_line(&self.mapping, &item.change, wall) {
             Ok((Projected::Nothing, change)) => self.tracker.skip(item.next, change.time, false),
             Ok((Projected::Excluded, change)) => self.tracker.skip(item.next, change.time, true),
             Ok((Projected::Export(export), change)) => {
