@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::breaker::{REFUSALS, Refusal};
 use super::limits::{DeadReason, refusal};
-use super::outage::{BEYOND_DOUBT, Verdict};
+use super::outage::{BEYOND_DOUBT, Doubt, Judgement, Reply, Verdict};
 use super::pace::Tally;
-use super::retry::Cause;
+use super::retry::Waiter;
 use super::{Done, Flight, RequestId, Sender, Throttling, Ticket};
 use crate::kinesis::outcome::{EntryOutcome, RequestError, RequestOutcome};
 
@@ -19,22 +20,36 @@ impl Sender {
         let RequestId(request) = request;
         let Some(flight) = self.flights.remove(&request) else { return };
         let outcome = outcome.and_then(|outcomes| complete(outcomes, flight.tickets.len()));
-        let answered = match &outcome {
-            Ok(_) | Err(RequestError::Throttled { .. } | RequestError::Invalid { .. }) => true,
-            Err(_) => false,
-        };
-        self.ramp.answered(request, answered, self.settings.max_in_flight);
+        let reply = Reply::of(&outcome);
+        self.ramp.answered(request, reply.is_some(), self.settings.max_in_flight);
+        self.breaker.answered(request, reply == Some(Reply::Took));
+        self.learn_size(&flight.tickets, &outcome);
         match outcome {
             Ok(outcomes) => self.settle(request, flight, outcomes, now),
             Err(RequestError::Throttled { .. }) => {
                 let outcomes = vec![EntryOutcome::Throttled; flight.tickets.len()];
                 self.settle(request, flight, outcomes, now);
             }
-            Err(RequestError::Invalid { message }) => self.halve(flight.tickets, message),
+            Err(RequestError::Invalid { message }) => self.halve(request, flight.tickets, message, now),
             Err(error) => self.fail(request, flight.tickets, error, now),
         }
-        if answered {
-            self.link_is_up(request, now);
+        if let Some(reply) = reply {
+            self.link_is_up(request, reply, now);
+        }
+    }
+
+    /// What the request says of how large the next ones may be.
+    fn learn_size(&mut self, tickets: &[u64], outcome: &RequestOutcome) {
+        let unavailable = matches!(outcome, Err(RequestError::Unavailable { .. })) && tickets.len() > 1;
+        let carried = matches!(outcome, Ok(_) | Err(RequestError::Throttled { .. })) && self.size.is_cut();
+        if !unavailable && !carried {
+            return;
+        }
+        let bytes = tickets.iter().map(|&ticket| self.window.slot(ticket).bytes).sum();
+        if unavailable {
+            self.size.failed(tickets.len(), bytes, &self.settings);
+        } else {
+            self.size.answered(tickets.len(), bytes, &self.settings);
         }
     }
 
@@ -57,7 +72,7 @@ impl Sender {
                 }
                 EntryOutcome::Failed { code, message } => {
                     self.message = format!("{code}: {message}");
-                    self.use_attempt(ticket, code, message, now);
+                    self.use_attempt(request, ticket, Refusal::Failed { code, message }, now);
                 }
             }
         }
@@ -72,29 +87,56 @@ impl Sender {
         let slot = self.window.slot(ticket);
         slot.throttles = slot.throttles.saturating_add(1);
         let due = now + self.jitter.backoff(slot.throttles);
-        self.waiting.push(due, ticket, Cause::Throttled);
+        self.waiting.push(due, Waiter::Throttled(ticket));
     }
 
     /// An attempt of the record failed: it waits for the next, or has had its last.
-    fn use_attempt(&mut self, ticket: u64, code: String, message: String, now: Duration) {
-        let attempts = self.window.use_attempt(ticket);
-        if attempts > self.settings.max_retries {
-            return self.bury(ticket, DeadReason::Exhausted { code, message });
+    fn use_attempt(&mut self, request: u64, ticket: u64, refusal: Refusal, now: Duration) {
+        let last = self.window.slot(ticket).attempts >= self.settings.max_retries;
+        if last || self.outage.is_tripped() {
+            return self.give_up_or_hold(request, ticket, refusal, now);
         }
+        let attempts = self.window.use_attempts(ticket, 1);
         self.window.slot(ticket).throttles = 0;
         let due = now + self.jitter.backoff(attempts);
-        self.waiting.push(due, ticket, Cause::Failed);
+        self.waiting.push(due, Waiter::Failed(ticket));
+    }
+
+    /// The record has had its last attempt. It is given up, unless the service seems to refuse everything.
+    fn give_up_or_hold(&mut self, request: u64, ticket: u64, refusal: Refusal, now: Duration) {
+        if !self.outage.is_tripped() && self.breaker.gives_up(self.next_request) {
+            self.window.use_attempts(ticket, 1);
+            return self.bury(ticket, refusal.into());
+        }
+        let slot = self.window.slot(ticket);
+        slot.refusals += 1;
+        slot.throttles = 0;
+        let refusals = slot.refusals;
+        if refusals < REFUSALS {
+            return self.outage.hold(request, ticket, &refusal, now);
+        }
+        self.window.use_attempts(ticket, refusals);
+        self.bury(ticket, refusal.into());
     }
 
     /// Some record of the request is at fault: each half of it is tried, down to the culprit.
-    fn halve(&mut self, mut tickets: Vec<u64>, message: String) {
+    fn halve(&mut self, request: u64, tickets: Vec<u64>, message: String, now: Duration) {
+        self.message.clone_from(&message);
         if let &[ticket] = tickets.as_slice() {
-            self.window.use_attempt(ticket);
-            return self.bury(ticket, DeadReason::Invalid { message });
+            return self.give_up_or_hold(request, ticket, Refusal::Invalid { message }, now);
         }
-        let rest = tickets.split_off(tickets.len() / 2);
-        self.ready.push_part(tickets);
+        let (first, rest) = halves(tickets);
         self.ready.push_part(rest);
+        self.ready.push_part(first);
+    }
+
+    /// A request had no answer, by its size or by the fault of some record: each half of it is tried.
+    fn dissect(&mut self, tickets: Vec<u64>, now: Duration) {
+        let due = now + self.jitter.backoff(1);
+        let (first, rest) = halves(tickets);
+        for part in [first, rest].into_iter().filter(|part| !part.is_empty()) {
+            self.waiting.push(due, Waiter::Part(part));
+        }
     }
 
     /// A request that nobody answered, or that was refused for what is no fault of its records.
@@ -103,21 +145,22 @@ impl Sender {
             RequestError::Unavailable { message } => message.clone(),
             refused => refused.to_string(),
         };
-        let was_paused = self.outage.pause().is_some();
         let alone = self.flights.is_empty();
         self.outage.failed(request, tickets, error, alone, now, &mut self.jitter);
-        if !was_paused && self.outage.pause().is_some() {
-            self.dissolve_parts(now);
-        }
     }
 
     /// The service answered: what that says of requests that failed, and of a pause.
-    fn link_is_up(&mut self, request: u64, now: Duration) {
-        let (judged, healed) = self.outage.answered(request);
+    fn link_is_up(&mut self, request: u64, reply: Reply, now: Duration) {
+        let Judgement { judged, healed, forgives } = self.outage.answered(request, reply, now, &mut self.jitter);
         if healed {
             self.ramp.restart(self.next_request);
         }
-        for (ticket, verdict) in judged {
+        if forgives {
+            self.window.forgive();
+        }
+        let mut dissected = Vec::new();
+        for (suspect, verdict) in judged {
+            let ticket = suspect.ticket;
             let slot = self.window.slot(ticket);
             let guilty = match verdict {
                 Verdict::Attempt => true,
@@ -129,12 +172,21 @@ impl Sender {
                 Verdict::Caught => 1,
                 Verdict::Attempt | Verdict::Free => 0,
             };
-            if guilty {
-                self.use_attempt(ticket, UNAVAILABLE.to_owned(), self.message.clone(), now);
-            } else {
-                let offered = self.window.slot(ticket).offered;
-                self.push_urgent(ticket, offered);
+            let offered = slot.offered;
+            match suspect.doubt {
+                Doubt::InCompany if guilty || verdict == Verdict::Strike => dissected.push((suspect.request, ticket)),
+                // With others, it would take them through another halving.
+                Doubt::Invalid => self.ready.push_part(vec![ticket]),
+                _ if guilty => {
+                    let refusal = Refusal::Failed { code: UNAVAILABLE.to_owned(), message: self.message.clone() };
+                    self.use_attempt(suspect.request, ticket, refusal, now);
+                }
+                _ => self.push_urgent(ticket, offered),
             }
+        }
+        dissected.sort_unstable();
+        for request in dissected.chunk_by(|(one, _), (other, _)| one == other) {
+            self.dissect(request.iter().map(|&(_, ticket)| ticket).collect(), now);
         }
     }
 
@@ -160,6 +212,9 @@ impl Sender {
         let now = self.advance(now);
         if let Some(next) = self.window.finish(ticket) {
             self.take_turn(next, now);
+        } else if self.window.is_empty() {
+            // There is nothing left to probe with.
+            self.outage.end();
         }
     }
 
@@ -171,6 +226,12 @@ impl Sender {
             None => self.push_fresh(ticket, now),
         }
     }
+}
+
+/// Both halves; the second is the larger one, the first may be empty.
+fn halves(mut tickets: Vec<u64>) -> (Vec<u64>, Vec<u64>) {
+    let rest = tickets.split_off(tickets.len() / 2);
+    (tickets, rest)
 }
 
 /// The outcomes, if there is one for each of `entries`. Anything else is no answer to what was asked.

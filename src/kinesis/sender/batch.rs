@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::limits::MAX_BATCH_RECORDS;
 use super::pace::Lane;
-use super::retry::Cause;
+use super::retry::Waiter;
 use super::{Flight, Output, RequestId, Sender};
 
 /// A record that may go.
@@ -20,7 +19,7 @@ struct Item {
 /// The records that may go, each the first of its profile.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    /// Parts of requests that were refused as invalid, which go as they are.
+    /// Parts of requests that were refused as invalid, or had no answer: they go as they are.
     parts: VecDeque<Vec<u64>>,
     /// Were throttled, and have waited.
     throttled: VecDeque<Item>,
@@ -37,9 +36,25 @@ impl Ready {
         self.urgent.len() + self.fresh.len()
     }
 
-    /// Puts a part of a refused request in line.
+    /// Puts a part of a failed request in line, ahead of the others: so a culprit is found before the next request is taken
+    /// apart.
     pub(super) fn push_part(&mut self, tickets: Vec<u64>) {
-        self.parts.push_back(tickets);
+        self.parts.push_front(tickets);
+    }
+
+    /// Whether some part is in line.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// Takes one record out of the last part.
+    fn pop_from_part(&mut self) -> Option<u64> {
+        let part = self.parts.back_mut()?;
+        let ticket = part.pop();
+        if part.is_empty() {
+            self.parts.pop_back();
+        }
+        ticket
     }
 
     fn pop_open(&mut self) -> Option<Item> {
@@ -113,22 +128,16 @@ impl Sender {
 
     /// Brings the records whose wait is over in line.
     pub(super) fn collect_due(&mut self, now: Duration) {
-        while let Some((ticket, cause)) = self.waiting.pop_due(now) {
-            match cause {
-                Cause::Failed => self.push_urgent(ticket, now),
-                Cause::Throttled => {
+        while let Some(waiter) = self.waiting.pop_due(now) {
+            match waiter {
+                Waiter::Failed(ticket) => self.push_urgent(ticket, now),
+                Waiter::Throttled(ticket) => {
                     let bytes = self.window.slot(ticket).bytes;
                     self.ready.bytes += bytes;
                     self.ready.throttled.push_back(Item { ticket, bytes, since: now });
                 }
+                Waiter::Part(tickets) => self.ready.push_part(tickets),
             }
-        }
-    }
-
-    /// Parts of refused requests lose their order of halving: a probe takes single records.
-    pub(super) fn dissolve_parts(&mut self, now: Duration) {
-        for ticket in std::mem::take(&mut self.ready.parts).into_iter().flatten() {
-            self.push_urgent(ticket, now);
         }
     }
 
@@ -155,14 +164,14 @@ impl Sender {
             let paced = self.throttled_ready_at(throttled);
             return Err(earlier(Some(wake), paced));
         }
-        let (tickets, throttled) = self.ready.take(open, throttled, self.settings.max_batch_bytes);
+        let (tickets, throttled) = self.ready.take(open, throttled, self.size.bytes(&self.settings));
         Ok(self.send(tickets, throttled, now))
     }
 
     /// How many records of each lane may go by every pace, or when some may.
     fn allowed(&mut self, now: Duration) -> Result<(usize, usize), Option<Duration>> {
-        let (wanted_open, wanted_throttled) =
-            (self.ready.open_len().min(MAX_BATCH_RECORDS), self.ready.throttled.len().min(MAX_BATCH_RECORDS));
+        let most = self.size.records();
+        let (wanted_open, wanted_throttled) = (self.ready.open_len().min(most), self.ready.throttled.len().min(most));
         if wanted_open + wanted_throttled == 0 {
             return Err(None);
         }
@@ -172,7 +181,7 @@ impl Sender {
             let open_at = if wanted_open > 0 { self.pace.ready_at(Lane::Open, wanted_open) } else { None };
             return Err(earlier(open_at, self.throttled_ready_at(0)));
         }
-        let wanted = (open + throttled).min(MAX_BATCH_RECORDS);
+        let wanted = (open + throttled).min(most);
         let total = self.pace.allowed_in_all(wanted, now);
         if total == 0 {
             return Err(self.pace.ready_in_all_at(wanted));
@@ -185,13 +194,13 @@ impl Sender {
 
     /// When throttled records may go by their pace, where some wait and none is `allowed`.
     fn throttled_ready_at(&mut self, allowed: usize) -> Option<Duration> {
-        let wanted = self.ready.throttled.len().min(MAX_BATCH_RECORDS);
+        let wanted = self.ready.throttled.len().min(self.size.records());
         if wanted == 0 || allowed > 0 { None } else { self.pace.ready_at(Lane::Throttled, wanted) }
     }
 
     /// Until when the records wait for company; `None` if they may go.
     fn company_until(&self, open: usize, throttled: usize, now: Duration) -> Option<Duration> {
-        let full = open + throttled >= MAX_BATCH_RECORDS || self.ready.bytes >= self.settings.max_batch_bytes;
+        let full = open + throttled >= self.size.records() || self.ready.bytes >= self.size.bytes(&self.settings);
         if full || self.flushing {
             return None;
         }
@@ -211,7 +220,8 @@ impl Sender {
         }
         // Rather one that has not failed yet: should one record be what the service fails on, another one tells.
         let other = self.ready.pop_open();
-        let other = other.or_else(|| self.ready.pop_throttled()).map(|item| (item.ticket, None));
+        let other = other.or_else(|| self.ready.pop_throttled()).map(|item| item.ticket);
+        let other = other.or_else(|| self.ready.pop_from_part()).map(|ticket| (ticket, None));
         let chosen = other.or_else(|| self.outage.take_suspect().map(|(ticket, request)| (ticket, Some(request))));
         let Some((ticket, suspect_of)) = chosen else {
             self.outage.end();

@@ -10,18 +10,20 @@
 //!
 //! Reading order: [`limits`] (what Kinesis takes), `window` (the records in order, one of each profile at a time), `batch` (what
 //! goes, and when), `answer` (what became of it), `retry` (waits), `pace` (throttling), `outage` (when nothing gets through),
-//! `ramp` (coming back from that).
+//! `breaker` (when everything is refused), `ramp` (coming back from that), `size` (when large requests fail).
 //!
 //! The driver's loop: offer while [`Sender::has_room`]; [`Sender::poll`] until `None`, and keep the dead letters, then
 //! tell [`Sender::buried`]; then wait for records, answers or [`Sender::next_wake`].
 
 mod answer;
 mod batch;
+mod breaker;
 pub mod limits;
 mod outage;
 mod pace;
 mod ramp;
 mod retry;
+mod size;
 mod window;
 
 #[cfg(test)]
@@ -35,11 +37,13 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use self::batch::{Ready, earlier};
+use self::breaker::Breaker;
 pub use self::limits::DeadReason;
 use self::outage::Outage;
 use self::pace::{CALM, Pace};
 use self::ramp::Ramp;
 use self::retry::{Jitter, Waiting};
+use self::size::Size;
 use self::window::Window;
 use super::outcome::{Entry, RequestError};
 
@@ -135,7 +139,8 @@ pub enum Health {
         /// What the service said last, or what broke.
         message: String,
     },
-    /// Nothing gets through. Nothing is lost: a record at a time is tried until one is answered.
+    /// Nothing gets through. Nothing is lost: a record at a time is tried until one is answered or, where the service answers
+    /// and refuses, until one is taken.
     Paused {
         /// Why.
         error: RequestError,
@@ -197,7 +202,9 @@ pub struct Sender {
     next_request: u64,
     pace: Pace,
     outage: Outage,
+    breaker: Breaker,
     ramp: Ramp,
+    size: Size,
     jitter: Jitter,
     done: VecDeque<Done>,
     flushing: bool,
@@ -224,7 +231,9 @@ impl Sender {
             flights: HashMap::default(),
             next_request: 0,
             outage: Outage::default(),
+            breaker: Breaker::default(),
             ramp: Ramp::new(),
+            size: Size::new(),
             done: VecDeque::new(),
             flushing: false,
             throttling: None,
@@ -268,9 +277,7 @@ impl Sender {
         self.collect_due(now);
         self.flushing &= !self.window.is_empty();
         self.throttling.take_if(|throttling| throttling.last + CALM <= now);
-        if self.outage.pause_if_overdue(&self.message, now, &mut self.jitter) {
-            self.dissolve_parts(now);
-        }
+        self.outage.pause_if_overdue(&self.message, now, &mut self.jitter);
         let next = if self.outage.pause().is_some() { self.probe(now) } else { self.batch(now) };
         match next {
             Ok(send) => Some(send),
@@ -316,7 +323,8 @@ impl Sender {
             let long = self.now.saturating_sub(since) >= self.settings.throttle_timeout;
             return Health::Throttled { since, long };
         }
-        if self.window.is_retrying() || self.outage.has_suspects() || self.outage.pause().is_some() {
+        let dissected = self.ready.has_parts() || self.waiting.has_parts();
+        if dissected || self.window.is_retrying() || self.outage.has_suspects() || self.outage.pause().is_some() {
             return Health::Retrying { message: self.message.clone() };
         }
         Health::Flowing

@@ -1,15 +1,18 @@
 //! The sender against a simple model of the service, under random faults: partial failures, throttling, requests that are
-//! lost before or after they were written (or written late), reordered answers, outages, refusals, invalid records, poison.
+//! lost before or after they were written (or written late), reordered answers, outages, refusals, spells in which everything is
+//! invalid or fails, requests that are too large for the link, invalid records, poison.
 //!
 //! A failure names its seed; `SEED=n` runs that one alone, `SEEDS=n` runs that many.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod judge;
 mod service;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
-use self::service::{Faults, Kind, Known, Random, ms};
+use self::service::{Faults, Kind, Known, Random, SPELL, ms};
+use super::breaker::{HANDFUL, REFUSALS};
 use super::limits::{MAX_BATCH_RECORDS, entry_bytes};
 use super::*;
 use crate::kinesis::outcome::{EntryOutcome, RequestOutcome};
@@ -59,6 +62,9 @@ struct World {
     profiles: BTreeMap<u64, (Vec<usize>, usize)>,
     in_flight: HashMap<RequestId, Vec<usize>>,
     lowest: usize,
+    /// Good records that were given up, and by what the service alone did.
+    victims: usize,
+    bad: u32,
     to_offer: usize,
     total: usize,
     pool: u64,
@@ -92,7 +98,7 @@ impl World {
             max_in_flight: random.pick(&[1, 2, 8, 32]) as usize,
             seed,
         };
-        let total = random.between(1, 600) as usize;
+        let total = random.between(1, if faults.spoiled { 40 } else { 600 }) as usize;
         let pool = random.pick(&[1, 5, 50, 100_000]);
         let respects_room = random.chance(80);
         Self {
@@ -109,6 +115,8 @@ impl World {
             profiles: BTreeMap::new(),
             in_flight: HashMap::new(),
             lowest: 0,
+            victims: 0,
+            bad: 0,
             to_offer: total,
             total,
             pool,
@@ -134,6 +142,10 @@ impl World {
 
     fn outage(&self) -> Option<usize> {
         self.faults.outages.iter().position(|(from, to)| *from <= self.now && self.now < *to)
+    }
+
+    fn within(&self, spans: &[(Duration, Duration)]) -> bool {
+        spans.iter().any(|(from, to)| *from <= self.now && self.now < *to)
     }
 
     fn faulty(&self) -> bool {
@@ -167,6 +179,7 @@ impl World {
             2 => Kind::Cursed,
             3 | 4 => Kind::Poison,
             5 if self.total > 200 => Kind::Breaking,
+            _ if self.faults.spoiled && self.random.chance(90) => self.random.pick(&[Kind::Invalid, Kind::Cursed]),
             _ => Kind::Good,
         };
         let index = self.records.len();
@@ -180,6 +193,7 @@ impl World {
             profile,
             kind,
             own_failures: 0,
+            spell_failures: 0,
             outages: HashSet::new(),
             sends: 0,
             committed: false,
@@ -188,6 +202,7 @@ impl World {
         });
         self.profiles.entry(profile).or_default().0.push(index);
         self.to_offer -= 1;
+        self.bad += u32::from(kind != Kind::Good);
     }
 
     /// Takes out what the sender says, and judges it.
@@ -222,70 +237,6 @@ impl World {
         }
     }
 
-    fn judge_send(&mut self, request: RequestId, entries: &[Entry]) {
-        assert!(!entries.is_empty() && entries.len() <= MAX_BATCH_RECORDS);
-        let bytes: usize = entries.iter().map(entry_bytes).sum();
-        assert!(entries.len() == 1 || bytes <= self.settings.max_batch_bytes, "{bytes} bytes");
-        let records: Vec<usize> =
-            entries.iter().map(|entry| String::from_utf8_lossy(&entry.data).trim().parse().unwrap()).collect();
-        for &index in &records {
-            let record = &mut self.records[index];
-            record.sends += 1;
-            assert!(record.kind != Kind::Poison, "poison is sent");
-            // The fence: everything of the profile before it is finished, and it is on its way only once.
-            let (offered, finished) = &self.profiles[&record.profile];
-            assert_eq!(offered[*finished], index, "{index} is not the first of its profile");
-            assert!(!self.in_flight.values().flatten().any(|&other| other == index), "{index} is on its way twice");
-        }
-        let distinct: HashSet<u64> = records.iter().map(|&index| self.records[index].profile).collect();
-        assert_eq!(distinct.len(), records.len(), "one profile twice in a request");
-        assert!(self.in_flight.len() < self.settings.max_in_flight, "too many requests on their way");
-        if let Some(limit) = self.settings.max_records_per_second {
-            let limit = f64::from(limit);
-            let passed = self.now.saturating_sub(self.hard_at).as_secs_f64();
-            self.hard_tokens = (self.hard_tokens + passed * limit).min((limit * 0.1).max(1.0)) - records.len() as f64;
-            self.hard_at = self.now;
-            assert!(self.hard_tokens > -0.01, "over the hard limit by {}", -self.hard_tokens);
-        }
-        self.sent.push((self.now, records.len()));
-        self.in_flight.insert(request, records.clone());
-        let at = self.now + self.latency();
-        self.schedule(at, Event::Arrive { request, records, bytes });
-    }
-
-    fn judge_dead_letter(&self, index: usize, reason: &DeadReason, attempts: u32) {
-        let record = &self.records[index];
-        match reason {
-            DeadReason::TooLarge { .. } | DeadReason::BadKey { .. } => {
-                assert_eq!((record.kind, attempts, record.sends), (Kind::Poison, 0, 0));
-            }
-            DeadReason::Invalid { .. } => assert_eq!(record.kind, Kind::Invalid, "{index}"),
-            DeadReason::Exhausted { .. } => {
-                assert_eq!(attempts, self.settings.max_retries + 1, "{index}");
-                // The very edge of an outage can't be told from a failure of the request's own: once for each.
-                let bound = record.own_failures + record.outages.len() as u32;
-                assert!(attempts <= bound, "{index}: {attempts} attempts, and {bound} failures: {record:?}");
-                let by_itself = record.own_failures > 0;
-                assert!(
-                    by_itself || self.settings.max_retries < 2,
-                    "{index}: an outage made a dead letter: {record:?}"
-                );
-            }
-        }
-    }
-
-    fn finish(&mut self, index: usize, dead: bool) {
-        let record = &mut self.records[index];
-        assert!(!record.acknowledged && !record.dead, "{index} is finished twice");
-        (record.acknowledged, record.dead) = (!dead, dead);
-        let (offered, finished) = self.profiles.get_mut(&record.profile).unwrap();
-        assert_eq!(offered[*finished], index, "{index} is finished before the one ahead of it");
-        *finished += 1;
-        while self.records.get(self.lowest).is_some_and(|record| record.acknowledged || record.dead) {
-            self.lowest += 1;
-        }
-    }
-
     fn commit(&mut self, records: &[usize]) {
         for &index in records {
             if !std::mem::replace(&mut self.records[index].committed, true) {
@@ -303,7 +254,8 @@ impl World {
         }
         match &outcome {
             Err(RequestError::Unavailable { .. }) => {
-                for &index in records {
+                // In company it may be the fault of another record, or of the size: that must cost nothing.
+                if let &[index] = records {
                     let record = &mut self.records[index];
                     match outage {
                         Some(outage) => {
@@ -315,12 +267,27 @@ impl World {
             }
             Ok(outcomes) => {
                 for (&index, outcome) in records.iter().zip(outcomes) {
-                    self.records[index].own_failures += u32::from(matches!(outcome, EntryOutcome::Failed { .. }));
+                    let record = &mut self.records[index];
+                    match outcome {
+                        EntryOutcome::Failed { code, .. } if code == SPELL => record.spell_failures += 1,
+                        EntryOutcome::Failed { .. } => record.own_failures += 1,
+                        EntryOutcome::Accepted | EntryOutcome::Throttled => {}
+                    }
+                }
+            }
+            Err(RequestError::Invalid { .. }) => {
+                if let &[index] = records {
+                    self.records[index].spell_failures += 1;
                 }
             }
             Err(_) => {}
         }
         self.sender.answer(request, outcome, self.now);
+    }
+
+    /// Bad records that are all that is left are tried for long, one after the other.
+    fn deadline(&self) -> Duration {
+        self.faults.end + Duration::from_mins(10) + Duration::from_secs(20) * REFUSALS * self.bad
     }
 
     fn run(mut self) {
@@ -330,12 +297,12 @@ impl World {
                 self.schedule(to, Event::Heal);
             }
         }
-        let deadline = self.faults.end + Duration::from_mins(10);
         let mut steps = 0;
         while let Some(Reverse((at, sequence))) = self.events.pop() {
             let Some(event) = self.payloads.remove(&sequence) else { continue };
             self.now = at;
             steps += 1;
+            let deadline = self.deadline();
             let done = self.to_offer == 0 && self.sender.is_idle();
             if done && !matches!(event, Event::Commit { .. }) {
                 continue;
@@ -375,16 +342,6 @@ impl World {
         assert_eq!(self.records.len(), self.total);
         assert!(self.records.iter().all(|record| record.acknowledged != record.dead), "a record is lost");
         self.judge_order();
-    }
-
-    /// First-time writes of a profile never come out of order. A dead letter may have been written late, by a request that
-    /// was thought lost: it does not count.
-    fn judge_order(&self) {
-        let mut last: HashMap<u64, usize> = HashMap::new();
-        for &index in self.log.iter().filter(|&&index| !self.records[index].dead) {
-            let before = last.insert(self.records[index].profile, index);
-            assert!(before.is_none_or(|before| before < index), "{index} was written after {before:?}");
-        }
     }
 }
 

@@ -9,12 +9,19 @@
 //! pause and heal for ever. So, where one request alone failed and the probe of another record heals the pause, its records
 //! are struck; the second time that costs an attempt. And where several such requests hide each other: a record that was
 //! caught in [`BEYOND_DOUBT`] outages, one after the other, without once getting through in between, is no victim either.
+//!
+//! What fails in a request of several records may fail by the request's size, or by another's fault: such a request is taken
+//! apart, and only a record that was alone uses an attempt.
+//!
+//! A service that answers and refuses everything is an outage, too: see `breaker`. The records that it refused are held beside
+//! the suspects, and only a probe that is taken ends the pause.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::breaker::Refusal;
 use super::retry::Jitter;
-use crate::kinesis::outcome::RequestError;
+use crate::kinesis::outcome::{EntryOutcome, RequestError, RequestOutcome};
 
 /// How long after a failure an answer to another request still tells that the service was there.
 pub(super) const SAME_MOMENT: Duration = Duration::from_secs(1);
@@ -28,12 +35,65 @@ pub(super) const LONGEST_PROBE: Duration = Duration::from_secs(15);
 /// With so much suspicion, a further failure is the record's own.
 pub(super) const BEYOND_DOUBT: u32 = 4;
 
-/// A record whose request had no answer.
+/// A record whose request had no answer, or that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Suspect {
-    ticket: u64,
-    request: u64,
+pub(super) struct Suspect {
+    pub(super) ticket: u64,
+    pub(super) request: u64,
     failed_at: Duration,
+    pub(super) doubt: Doubt,
+}
+
+/// Why a record is a suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// No answer to a request of several records.
+    InCompany,
+    /// No answer to a request of its own.
+    Alone,
+    /// Refused as every request is, for what is no fault of its records.
+    Denied,
+    /// Held: refused as invalid, in a request of its own.
+    Invalid,
+    /// Held: an attempt failed.
+    Failed,
+}
+
+/// What a service that answers says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// It took a record, or several.
+    Took,
+    /// It took none, and asks to wait.
+    Throttled,
+    /// It took none, and refused some.
+    Refused,
+}
+
+impl Reply {
+    /// `None` where there is no answer to the request, or one that says nothing of it.
+    pub(super) fn of(outcome: &RequestOutcome) -> Option<Self> {
+        match outcome {
+            Ok(outcomes) if outcomes.contains(&EntryOutcome::Accepted) => Some(Self::Took),
+            Ok(outcomes) if outcomes.iter().any(|outcome| matches!(outcome, EntryOutcome::Failed { .. })) => {
+                Some(Self::Refused)
+            }
+            Ok(_) | Err(RequestError::Throttled { .. }) => Some(Self::Throttled),
+            Err(RequestError::Invalid { .. }) => Some(Self::Refused),
+            Err(_) => None,
+        }
+    }
+}
+
+/// What an answer says of suspects and of a pause.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// They are suspects no more.
+    pub(super) judged: Vec<(Suspect, Verdict)>,
+    /// The pause is over.
+    pub(super) healed: bool,
+    /// It was the service that refused everything, a probe's record too: what failed meanwhile is no record's fault.
+    pub(super) forgives: bool,
 }
 
 /// What a suspect is found to be.
@@ -45,7 +105,7 @@ pub(super) enum Verdict {
     Strike,
     /// It was caught in an outage, as it seems.
     Caught,
-    /// The service refused everything.
+    /// The service refused everything, or seemed to.
     Free,
 }
 
@@ -63,6 +123,8 @@ pub(super) struct Pause {
     again: bool,
     /// The one request that failed, where it is only one.
     lone: Option<u64>,
+    /// The service answers and refuses everything: only a record that is taken ends this.
+    tripped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +165,8 @@ impl Outage {
         let mut origin = request;
         if let Some(pause) = &mut self.pause {
             if let Some(probe) = pause.probe.filter(|probe| probe.request == request) {
-                pause.probe_failed(error, now, jitter);
+                pause.error = error;
+                pause.probe_failed(now, jitter);
                 match probe.suspect_of {
                     Some(suspect_of) => origin = suspect_of,
                     None => pause.lone = None,
@@ -114,20 +177,48 @@ impl Outage {
                     pause.error = error;
                 }
             }
-            self.suspect(origin, tickets, now);
+            self.suspect(origin, tickets, refused, now);
         } else {
-            self.suspect(origin, tickets, now);
+            self.suspect(origin, tickets, refused, now);
             if refused || alone {
-                self.begin(error, now, jitter);
+                self.begin(error, now, now + jitter.spread(FIRST_PROBE));
             }
         }
     }
 
-    fn suspect(&mut self, request: u64, tickets: Vec<u64>, failed_at: Duration) {
-        self.suspects.extend(tickets.into_iter().map(|ticket| Suspect { ticket, request, failed_at }));
+    fn suspect(&mut self, request: u64, tickets: Vec<u64>, refused: bool, failed_at: Duration) {
+        let doubt = match tickets.len() {
+            _ if refused => Doubt::Denied,
+            1 => Doubt::Alone,
+            _ => Doubt::InCompany,
+        };
+        self.suspects.extend(tickets.into_iter().map(|ticket| Suspect { ticket, request, failed_at, doubt }));
     }
 
-    fn begin(&mut self, error: RequestError, now: Duration, jitter: &mut Jitter) {
+    /// Whether the service seems to refuse everything, so that no refused record is given up.
+    pub(super) fn is_tripped(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.tripped)
+    }
+
+    /// Holds a record that was refused, and pauses. Another one probes at once: it tells whether this one is at fault.
+    pub(super) fn hold(&mut self, request: u64, ticket: u64, refusal: &Refusal, now: Duration) {
+        let doubt = match refusal {
+            Refusal::Invalid { .. } => Doubt::Invalid,
+            Refusal::Failed { .. } => Doubt::Failed,
+        };
+        self.suspects.push_back(Suspect { ticket, request, failed_at: now, doubt });
+        if self.pause.is_none() {
+            self.begin(refusal.error(), now, now);
+        }
+        if let Some(pause) = &mut self.pause {
+            pause.tripped = true;
+            if pause.is_probed_by(request) || !is_refusal(&pause.error) {
+                pause.error = refusal.error();
+            }
+        }
+    }
+
+    fn begin(&mut self, error: RequestError, now: Duration, probe_at: Duration) {
         let first = self.suspects.front();
         let lone = first
             .map(|first| first.request)
@@ -137,52 +228,63 @@ impl Outage {
             since: first.map_or(now, |first| first.failed_at),
             failures: 0,
             interval: FIRST_PROBE,
-            probe_at: now + jitter.spread(FIRST_PROBE),
+            probe_at,
             probe: None,
             again: false,
             lone,
+            tripped: false,
         });
     }
 
-    /// Pauses where nothing got through since the first suspect failed; whether it did. `message`: what failed last.
-    pub(super) fn pause_if_overdue(&mut self, message: &str, now: Duration, jitter: &mut Jitter) -> bool {
-        let overdue = self.pause.is_none() && self.judged_at().is_some_and(|judged_at| judged_at <= now);
-        if overdue {
-            self.begin(RequestError::Unavailable { message: message.to_owned() }, now, jitter);
+    /// Pauses where nothing got through since the first suspect failed. `message`: what failed last.
+    pub(super) fn pause_if_overdue(&mut self, message: &str, now: Duration, jitter: &mut Jitter) {
+        if self.pause.is_none() && self.judged_at().is_some_and(|judged_at| judged_at <= now) {
+            let error = RequestError::Unavailable { message: message.to_owned() };
+            self.begin(error, now, now + jitter.spread(FIRST_PROBE));
         }
-        overdue
     }
 
     fn judged_at(&self) -> Option<Duration> {
         self.suspects.front().map(|first| first.failed_at + SAME_MOMENT)
     }
 
-    /// Notes that the service answered a request. What that says of suspects, which are none any more; and whether a pause
-    /// is over.
-    pub(super) fn answered(&mut self, request: u64) -> (Vec<(u64, Verdict)>, bool) {
+    /// Notes that the service answered a request: what that says of suspects and of a pause.
+    pub(super) fn answered(&mut self, request: u64, reply: Reply, now: Duration, jitter: &mut Jitter) -> Judgement {
         if self.suspects.is_empty() && self.pause.is_none() {
-            return (Vec::new(), false);
+            return Judgement::default();
         }
-        let Some(pause) = self.pause.take() else {
+        let Some(mut pause) = self.pause.take() else {
             let mut judged = Vec::new();
             self.suspects.retain(|suspect| {
                 let later = suspect.request < request;
                 if later {
-                    judged.push((suspect.ticket, Verdict::Attempt));
+                    judged.push((*suspect, Verdict::Attempt));
                 }
                 !later
             });
-            return (judged, false);
+            return Judgement { judged, ..Judgement::default() };
         };
         let probe = pause.probe.filter(|probe| probe.request == request);
-        if probe.is_none() && is_refusal(&pause.error) {
-            // It was let in before the refusal: no sign that the cause is mended.
+        let goes_on = if !pause.tripped {
+            // One that was let in before the refusal is no sign that the cause is mended.
+            probe.is_none() && is_refusal(&pause.error)
+        } else if probe.is_some() {
+            match reply {
+                Reply::Took => {}
+                Reply::Throttled => pause.probe_undecided(now, jitter),
+                Reply::Refused => pause.probe_failed(now, jitter),
+            }
+            reply != Reply::Took
+        } else {
+            true
+        };
+        if goes_on {
             self.pause = Some(pause);
-            return (Vec::new(), false);
+            return Judgement::default();
         }
         let other_record = probe.is_some_and(|probe| probe.suspect_of.is_none());
         let judge = |suspect: Suspect| {
-            let verdict = if is_refusal(&pause.error) {
+            let verdict = if pause.tripped || is_refusal(&pause.error) || suspect.doubt == Doubt::Denied {
                 Verdict::Free
             } else if other_record && pause.lone == Some(suspect.request) {
                 Verdict::Strike
@@ -191,9 +293,13 @@ impl Outage {
             } else {
                 Verdict::Caught
             };
-            (suspect.ticket, verdict)
+            (suspect, verdict)
         };
-        (self.suspects.drain(..).map(judge).collect(), true)
+        Judgement {
+            judged: self.suspects.drain(..).map(judge).collect(),
+            healed: true,
+            forgives: pause.tripped && pause.failures > 0,
+        }
     }
 
     /// Whether a probe may go, as far as the pause is concerned.
@@ -222,7 +328,7 @@ impl Outage {
         }
     }
 
-    /// Ends a pause that has nothing to probe with.
+    /// Ends a pause where there is nothing to probe with.
     pub(super) fn end(&mut self) {
         self.pause = None;
     }
@@ -243,17 +349,22 @@ impl Pause {
         self.failures > 0 || is_refusal(&self.error)
     }
 
-    fn probe_failed(&mut self, error: RequestError, now: Duration, jitter: &mut Jitter) {
-        self.error = error;
+    fn is_probed_by(&self, request: u64) -> bool {
+        self.probe.is_some_and(|probe| probe.request == request)
+    }
+
+    fn probe_failed(&mut self, now: Duration, jitter: &mut Jitter) {
         self.failures += 1;
-        self.probe = None;
-        if self.again {
-            self.again = false;
-            self.probe_at = now;
-        } else {
+        if !self.again {
             self.interval = (self.interval * 2).min(LONGEST_PROBE);
-            self.probe_at = now + jitter.spread(self.interval);
         }
+        self.probe_undecided(now, jitter);
+    }
+
+    fn probe_undecided(&mut self, now: Duration, jitter: &mut Jitter) {
+        self.probe = None;
+        self.probe_at = if self.again { now } else { now + jitter.spread(self.interval) };
+        self.again = false;
     }
 }
 

@@ -10,33 +10,44 @@ pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait of one record.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What a record waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cause {
-    /// It failed.
-    Failed,
-    /// It was throttled.
-    Throttled,
+/// What waits, and what for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waiter {
+    /// A record that failed.
+    Failed(u64),
+    /// A record that was throttled.
+    Throttled(u64),
+    /// A part of a request that had no answer.
+    Part(Vec<u64>),
 }
 
 /// The records that wait, the earliest first.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    heap: BinaryHeap<Reverse<(Duration, u64, Cause)>>,
+    heap: BinaryHeap<Reverse<(Duration, Waiter)>>,
+    parts: usize,
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, due: Duration, ticket: u64, cause: Cause) {
-        self.heap.push(Reverse((due, ticket, cause)));
+    pub(super) fn push(&mut self, due: Duration, waiter: Waiter) {
+        self.parts += usize::from(matches!(waiter, Waiter::Part(_)));
+        self.heap.push(Reverse((due, waiter)));
     }
 
     /// Takes out one whose wait is over.
-    pub(super) fn pop_due(&mut self, now: Duration) -> Option<(u64, Cause)> {
+    pub(super) fn pop_due(&mut self, now: Duration) -> Option<Waiter> {
         let Reverse((due, ..)) = self.heap.peek()?;
         if *due > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, ticket, cause))| (ticket, cause))
+        let Reverse((_, waiter)) = self.heap.pop()?;
+        self.parts -= usize::from(matches!(waiter, Waiter::Part(_)));
+        Some(waiter)
+    }
+
+    /// Whether some part waits.
+    pub(super) fn has_parts(&self) -> bool {
+        self.parts > 0
     }
 
     /// When the next wait is over.

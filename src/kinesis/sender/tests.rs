@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod outages;
+mod refusals;
+mod sizes;
 mod throttling;
 
 use super::limits::MAX_BATCH_RECORDS;
@@ -54,6 +56,11 @@ fn invalid() -> RequestOutcome {
 
 fn throttled() -> RequestOutcome {
     Err(RequestError::Throttled { message: "slow down".into() })
+}
+
+/// A service that answers every record alike.
+fn every(outcome: EntryOutcome) -> impl Fn(&[String]) -> RequestOutcome {
+    move |keys| Ok(vec![outcome.clone(); keys.len()])
 }
 
 /// A sender, its clock, and what it said.
@@ -118,6 +125,17 @@ impl Bench {
 
     fn accept(&mut self, request: &(RequestId, Vec<String>)) {
         self.answer(request.0, Ok(vec![EntryOutcome::Accepted; request.1.len()]));
+    }
+
+    /// Lets time pass, and answers every request soon: within 10 ms or, over a long time, 100.
+    fn serve(&mut self, milliseconds: u64, mut service: impl FnMut(&[String]) -> RequestOutcome) {
+        let end = self.now + ms(milliseconds);
+        while self.now < end {
+            self.pass((milliseconds / 1000).clamp(10, 100));
+            for (request, keys) in self.take_sent() {
+                self.answer(request, service(&keys));
+            }
+        }
     }
 
     /// Passes time until something is sent.

@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub(super) throttles: u32,
     /// How much speaks against it having been caught in outages only; see `outage`.
     pub(super) suspicion: u32,
+    /// How often it was refused while it was held; see `breaker`.
+    pub(super) refusals: u32,
     finished: bool,
 }
 
@@ -71,6 +73,7 @@ impl Window {
             attempts: 0,
             throttles: 0,
             suspicion: 0,
+            refusals: 0,
             finished: false,
         });
         match self.tails.entry(profile) {
@@ -92,13 +95,22 @@ impl Window {
         &mut self.slots[index as usize]
     }
 
-    /// Uses an attempt of the record; how many it has used by now.
-    pub(super) fn use_attempt(&mut self, ticket: u64) -> u32 {
+    /// Uses so many attempts of the record; how many it has used by now.
+    pub(super) fn use_attempts(&mut self, ticket: u64, count: u32) -> u32 {
         let slot = self.slot(ticket);
-        slot.attempts += 1;
+        let before = slot.attempts;
+        slot.attempts = before.saturating_add(count);
         let attempts = slot.attempts;
-        self.retrying += usize::from(attempts == 1);
+        self.retrying += usize::from(before == 0 && attempts > 0);
         attempts
+    }
+
+    /// Gives every record its attempts back: it was the stream that failed.
+    pub(super) fn forgive(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.finished) {
+            (slot.attempts, slot.refusals) = (0, 0);
+        }
+        self.retrying = 0;
     }
 
     /// The record's entry, which is not sent any more.

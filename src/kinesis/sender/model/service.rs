@@ -5,6 +5,9 @@ use std::collections::HashSet;
 
 use super::*;
 
+/// The code of an entry that fails because every entry does.
+pub(super) const SPELL: &str = "ServiceUnavailable";
+
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -54,9 +57,11 @@ pub(super) enum Kind {
 pub(super) struct Known {
     pub(super) profile: u64,
     pub(super) kind: Kind,
-    /// Answers of `Failed`, and requests that broke outside of outages.
+    /// Answers of `Failed` outside of spells, and requests of its own that broke outside of outages.
     pub(super) own_failures: u32,
-    /// Outages in which a request with it broke.
+    /// Answers of `Failed` while every entry failed.
+    pub(super) spell_failures: u32,
+    /// Outages in which a request of its own broke.
     pub(super) outages: HashSet<usize>,
     pub(super) sends: u32,
     pub(super) committed: bool,
@@ -77,6 +82,14 @@ pub(super) struct Faults {
     pub(super) outages: Vec<(Duration, Duration)>,
     /// Every request is refused.
     pub(super) refusals: Vec<(Duration, Duration)>,
+    /// Every request is answered as invalid.
+    pub(super) all_invalid: Vec<(Duration, Duration)>,
+    /// Every entry of every request fails.
+    pub(super) all_failed: Vec<(Duration, Duration)>,
+    /// The link carries no more bytes in a request of several records.
+    pub(super) largest: usize,
+    /// Nearly every record is bad.
+    pub(super) spoiled: bool,
     pub(super) latency: u64,
     pub(super) end: Duration,
 }
@@ -109,6 +122,16 @@ impl Faults {
                 let count = random.pick(&[0, 0, 1, 2]);
                 spans(random, count)
             },
+            all_invalid: {
+                let count = random.pick(&[0, 0, 0, 1, 2]);
+                spans(random, count)
+            },
+            all_failed: {
+                let count = random.pick(&[0, 0, 0, 1, 2]);
+                spans(random, count)
+            },
+            largest: random.pick(&[usize::MAX, usize::MAX, 10_000, 1000, 200]),
+            spoiled: random.chance(5),
             latency: random.pick(&[1, 10, 50, 400]),
             end: ms(60_000),
         }
@@ -119,12 +142,13 @@ impl World {
     /// What the service does with a request.
     pub(super) fn arrive(&mut self, request: RequestId, records: Vec<usize>, bytes: usize) {
         let faulty = self.faulty();
-        let refused = self.faults.refusals.iter().any(|(from, to)| *from <= self.now && self.now < *to);
+        let refused = self.within(&self.faults.refusals);
+        let oversized = records.len() > 1 && bytes > self.faults.largest;
         let lost = self.outage().is_some() || (faulty && self.random.chance(self.faults.lost));
         let breaks = records.iter().any(|&index| self.records[index].kind == Kind::Breaking);
-        if lost || breaks {
+        if lost || breaks || oversized {
             match self.random.below(3) {
-                _ if breaks => {}
+                _ if breaks || oversized => {}
                 0 => self.commit(&records),
                 1 => {
                     let late = self.now + ms(self.random.below(3000));
@@ -132,7 +156,7 @@ impl World {
                 }
                 _ => {}
             }
-            let wait = if self.random.chance(30) { ms(2000) } else { self.latency() };
+            let wait = if oversized || self.random.chance(30) { ms(2000) } else { self.latency() };
             let outcome = Err(RequestError::Unavailable { message: "lost".into() });
             return self.schedule(self.now + wait, Event::Answer { request, records, outcome, lost: true });
         }
@@ -143,20 +167,21 @@ impl World {
                 2 => RequestError::StreamNotFound { message: "gone".into() },
                 _ => RequestError::Encryption { message: "disabled".into() },
             })
-        } else if records.iter().any(|&index| self.records[index].kind == Kind::Invalid)
+        } else if self.within(&self.faults.all_invalid)
+            || records.iter().any(|&index| self.records[index].kind == Kind::Invalid)
             || (records.len() > 1 && bytes > 20_000)
         {
             Err(RequestError::Invalid { message: "invalid".into() })
         } else if faulty && self.random.chance(self.faults.request_throttled) {
             Err(RequestError::Throttled { message: "slow down".into() })
         } else {
-            Ok(self.entries(&records, faulty))
+            Ok(self.entries(&records, faulty, self.within(&self.faults.all_failed)))
         };
         let at = self.now + self.latency();
         self.schedule(at, Event::Answer { request, records, outcome, lost: false });
     }
 
-    fn entries(&mut self, records: &[usize], faulty: bool) -> Vec<EntryOutcome> {
+    fn entries(&mut self, records: &[usize], faulty: bool, spell: bool) -> Vec<EntryOutcome> {
         let cut = if faulty && self.random.chance(self.faults.suffix_throttled) {
             self.random.below(records.len() as u64 + 1) as usize
         } else {
@@ -169,7 +194,9 @@ impl World {
             let failed = record.kind == Kind::Cursed || (faulty && self.random.chance(self.faults.entry_failed));
             let throttled = place >= cut
                 || (faulty && (self.random.chance(self.faults.entry_throttled) || (hot && self.random.chance(80))));
-            if throttled {
+            if spell {
+                outcomes.push(EntryOutcome::Failed { code: SPELL.into(), message: "later".into() });
+            } else if throttled {
                 outcomes.push(EntryOutcome::Throttled);
             } else if failed {
                 outcomes.push(EntryOutcome::Failed { code: "InternalFailure".into(), message: "again".into() });
