@@ -106,7 +106,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies `first` and what else waits, up to the bounds of a group.
+    /// Applies `first` and what else waits, up to the bounds of a group; while the other half has nothing to do, no more than
+    /// `first`, so that both halves work at once however many wait for their answers.
     fn make_group(&mut self, first: Waiting) -> Result<Ready, StoreError> {
         let committed = self.committed.load(Ordering::Acquire);
         while self.on_the_way.front().is_some_and(|made| made.number <= committed) {
@@ -125,7 +126,10 @@ impl Applier {
                 // Whoever asked may have gone; what was refused changed nothing.
                 Err(error) => drop(answer.send(Err(error))),
             }
-            if answers.len() < GROUP_REQUESTS && bytes < GROUP_BYTES && group.batch.bytes() < MAX_WRITE_BYTES / 4 {
+            let other_half_waits = self.committed.load(Ordering::Acquire) + 1 >= self.number;
+            let full =
+                answers.len() >= GROUP_REQUESTS || bytes >= GROUP_BYTES || group.batch.bytes() >= MAX_WRITE_BYTES / 4;
+            if !full && !other_half_waits {
                 next = self.waiting.try_recv().ok();
             }
         }
