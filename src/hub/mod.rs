@@ -6,6 +6,7 @@
 
 mod commit;
 pub mod ingest;
+mod lines;
 pub mod retention;
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::commit::{Committed, Ready};
-use super::ingest::{self, Answer, IngestError, MAX_LISTED, MAX_WRITE_BYTES, Rejected, Request};
+use super::ingest::{Answer, IngestError, MAX_LISTED, MAX_WRITE_BYTES, Rejected, Request};
+use super::lines::{self, Line};
 use crate::export::partition_key::sha256_hex;
 use crate::profile::apply::{self, Applied};
-use crate::profile::update::Update;
 use crate::store::{AudienceKey, Batch, Head, ProfileKey, Store, StoreError};
 use crate::telemetry::clock;
 
@@ -160,8 +160,12 @@ impl Applier {
             profiles: Profiles::default(),
             answer: Answer::default(),
         };
-        for (number, line) in ingest::lines(&request.body) {
-            match self.apply_line(line, now, group, &mut attempt)? {
+        let whole = lines::each(&self.store, &request.body, |number, line| {
+            let applied = match line {
+                Ok(line) => self.apply_line(line, now, group, &mut attempt)?,
+                Err(error) => Err(error),
+            };
+            match applied {
                 Ok(()) => attempt.answer.accepted += 1,
                 Err(error) => {
                     attempt.answer.rejected_count += 1;
@@ -170,9 +174,10 @@ impl Applier {
                     }
                 }
             }
-            if attempt.batch.bytes() > MAX_WRITE_BYTES {
-                return Ok(Err(IngestError::TooMuch));
-            }
+            Ok(attempt.batch.bytes() <= MAX_WRITE_BYTES)
+        })?;
+        if !whole {
+            return Ok(Err(IngestError::TooMuch));
         }
         attempt.answer.position = attempt.head.next.saturating_sub(1);
         group.batch.absorb(attempt.batch);
@@ -206,25 +211,18 @@ impl Applier {
     /// Applies one line, or says why it is refused.
     fn apply_line(
         &self,
-        line: &[u8],
+        line: Line<'_>,
         now: Timestamp,
         group: &Group,
         attempt: &mut Attempt,
     ) -> Result<Result<(), String>, StoreError> {
-        let update = match Update::parse(line) {
-            Ok(update) => update,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let key = ProfileKey::new(&update.merge_policy_id, &update.profile_id);
+        let Line { update, key, stored } = line;
         let (profile_id, merge_policy_id) = (update.profile_id.clone(), update.merge_policy_id.clone());
         let unsaved = [&attempt.profiles, &group.made.profiles].into_iter();
         let pending = unsaved
             .chain(self.on_the_way.iter().rev().map(|made| &made.profiles))
             .find_map(|profiles| profiles.get(&key));
-        let stored = match pending {
-            Some(_) => None,
-            None => self.store.profile(&key)?,
-        };
+        // What is not saved yet is newer than what is.
         let before = match (pending, &stored) {
             (Some(None), _) | (None, None) => None,
             (Some(Some(bytes)), _) => Some(std::str::from_utf8(bytes).map_err(|_| StoreError::Value("profile"))?),
