@@ -11,21 +11,19 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
+use super::fleet::Fleet;
 use super::folder::{ACTIVATION, DESTINATION, ManifestFolder};
 use super::measure;
 use super::publish::{PublishError, StatusFolder};
 use super::summary::Summary;
 use super::updates::{self, Taken, Updates, UpdatesError};
 use crate::dataflow::progress::Progress;
-use crate::dataflow::{Dataflow, DataflowError, Desks, Plan, Source, state};
-use crate::feed::Embedded;
+use crate::dataflow::{DataflowError, Desks, state};
 use crate::hub::retention::{self, Retention};
 use crate::hub::{Hub, Writer};
-use crate::kinesis::client::{HttpPool, SharedClient, StreamClient};
+use crate::kinesis::client::{HttpPool, StreamClient};
 use crate::kinesis::probe::{self, ProbeReport};
-use crate::reconcile::{
-    self, About, Desired, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, Step, ValidDestination,
-};
+use crate::reconcile::{self, About, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, ValidDestination};
 use crate::store::StoreError;
 use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
@@ -104,19 +102,13 @@ pub enum ShellError {
     Nothing(PathBuf),
 }
 
-struct Running {
-    dataflow: Dataflow,
-    client: SharedClient,
-    told: Desired,
-}
-
 struct Shell<'a> {
     settings: &'a Settings,
     means: &'a Means,
     folder: ManifestFolder,
     statuses: StatusFolder,
     memory: Memory,
-    running: BTreeMap<ObjectKey, Running>,
+    fleet: Fleet<'a>,
     probes: JoinSet<(ValidDestination, ProbeReport)>,
     updates: Option<JoinHandle<Result<Taken, UpdatesError>>>,
     summary: Summary,
@@ -190,7 +182,7 @@ impl<'a> Shell<'a> {
             folder,
             statuses,
             memory,
-            running: BTreeMap::new(),
+            fleet: Fleet::new(means, settings.resync_lost_position),
             probes: JoinSet::new(),
             updates: None,
             summary: Summary::default(),
@@ -207,12 +199,15 @@ impl<'a> Shell<'a> {
             return Err(ShellError::Store(StoreError::Value("hub writer, which has ended")));
         }
         let changed = self.folder.look(&self.statuses);
-        self.take_up_ends().await;
+        for (key, why) in self.fleet.take_up_ends().await {
+            tracing::error!("dataflow {key}: ended though nobody told it to: {why}");
+            self.memory.ended(&key, &why, clock::now());
+        }
         while let Some(probed) = self.probes.try_join_next() {
             let (destination, report) = probed?;
             self.memory.probed(&destination, report, clock::now());
         }
-        let progress = self.progress();
+        let progress = self.fleet.progress();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &progress, &policy, clock::now());
         self.notifications.extend(outcome.notifications.iter().cloned());
@@ -240,33 +235,6 @@ impl<'a> Shell<'a> {
         policy
     }
 
-    /// Dataflows that ended though nobody told them to.
-    async fn take_up_ends(&mut self) {
-        let ended: Vec<ObjectKey> = self
-            .running
-            .iter()
-            .filter(|(_, running)| running.dataflow.is_finished())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in ended {
-            let Some(running) = self.running.remove(&key) else { continue };
-            self.means.desks.close(&key.to_string());
-            let why = match running.dataflow.stop().await {
-                Ok(()) => "it ended by itself".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            tracing::error!("dataflow {key}: ended though nobody told it to: {why}");
-            self.memory.ended(&key, &why, clock::now());
-        }
-    }
-
-    fn progress(&self) -> BTreeMap<ObjectKey, Progress> {
-        self.running
-            .iter()
-            .map(|(key, running)| (key.clone(), Progress::clone(&running.dataflow.progress().borrow())))
-            .collect()
-    }
-
     async fn apply(&mut self, outcome: &Outcome) {
         for (key, destination) in &outcome.probes_due {
             tracing::debug!(destination = %key, "asking AWS what may be done");
@@ -289,71 +257,14 @@ impl<'a> Shell<'a> {
                 tracing::info!(%reason, "{kind} {key}: {message}");
             }
         }
-        for (key, step) in &outcome.steps {
-            // All that stop do so at once, so that each pass waits for the slowest alone.
-            if let (Step::Stop { .. } | Step::Restart { .. }, Some(running)) = (step, self.running.get(key)) {
-                running.dataflow.begin_stop();
-            }
-        }
+        self.fleet.begin_stops(&outcome.steps);
         for (key, step) in &outcome.steps {
             tracing::info!("dataflow {key}: {step}");
-            if let Err(error) = self.carry_out(key, step).await {
+            if let Err(error) = self.fleet.carry_out(key, step).await {
                 tracing::error!("dataflow {key}: {step}: {error}");
                 self.memory.ended(key, &error.to_string(), clock::now());
             }
         }
-    }
-
-    async fn carry_out(&mut self, key: &ObjectKey, step: &Step) -> Result<(), DataflowError> {
-        match step {
-            Step::Start(desired) => self.start(key, desired).await,
-            Step::Restart { desired, .. } => {
-                self.stop(key).await?;
-                self.start(key, desired).await
-            }
-            Step::Stop { .. } => self.stop(key).await,
-            Step::Retarget(target) => {
-                let Some(running) = self.running.get_mut(key) else { return Err(DataflowError::Stopped) };
-                running.client.replace(StreamClient::connect(target, &self.means.pool).await);
-                running.told.target = (**target).clone();
-                Ok(())
-            }
-            Step::Remap(_) | Step::Resettle { .. } | Step::Resync { .. } => {
-                let Some(running) = self.running.get_mut(key) else { return Err(DataflowError::Stopped) };
-                match step {
-                    Step::Remap(mapping) => running.told.mapping = Arc::clone(mapping),
-                    Step::Resettle { sender, backfill } => {
-                        running.told.sender = (**sender).clone();
-                        running.told.backfill = backfill.clone();
-                    }
-                    Step::Resync { request } => running.told.resync = Some(request.clone()),
-                    _ => {}
-                }
-                running.dataflow.follow(plan(&running.told, self.settings.resync_lost_position));
-                Ok(())
-            }
-        }
-    }
-
-    async fn start(&mut self, key: &ObjectKey, desired: &Desired) -> Result<(), DataflowError> {
-        let hub = &self.means.hub;
-        let client = SharedClient::new(StreamClient::connect(&desired.target, &self.means.pool).await);
-        let head = hub.head();
-        let start = *head.borrow();
-        let source = Source { feed: Embedded::new(hub), start, head: Some(head) };
-        let store = hub.store().clone();
-        let plan = plan(desired, self.settings.resync_lost_position);
-        let dataflow = Dataflow::start(source, store, client.clone(), plan, clock::now()).await?;
-        self.means.desks.open(key.to_string(), dataflow.desk());
-        self.running.insert(key.clone(), Running { dataflow, client, told: desired.clone() });
-        Ok(())
-    }
-
-    async fn stop(&mut self, key: &ObjectKey) -> Result<(), DataflowError> {
-        self.means.desks.close(&key.to_string());
-        self.means.metrics.forget_dataflow(&key.namespace, &key.name);
-        let Some(running) = self.running.remove(key) else { return Ok(()) };
-        running.dataflow.stop().await
     }
 
     fn publish(&mut self, outcome: &Outcome, progress: &BTreeMap<ObjectKey, Progress>) {
@@ -365,7 +276,7 @@ impl<'a> Shell<'a> {
         self.summary.refused = self.folder.refused();
         for (key, progress) in progress {
             // What has stopped in this pass is no longer measured.
-            let status = outcome.activation_statuses.get(key).filter(|_| self.running.contains_key(key));
+            let status = outcome.activation_statuses.get(key).filter(|_| self.fleet.runs(key));
             match status {
                 Some(status) => {
                     let sample = measure::sample(progress, status, clock::now());
@@ -440,12 +351,7 @@ impl<'a> Shell<'a> {
     /// Whether everything that came is taken up and exported.
     fn is_idle(&self) -> bool {
         let head = *self.means.hub.head().borrow();
-        let idle = |running: &Running| {
-            let progress = running.dataflow.progress();
-            let progress = progress.borrow();
-            !progress.busy && progress.position == head && *progress.mapping == *running.told.mapping
-        };
-        self.summary.updates_done && self.probes.is_empty() && self.running.values().all(idle)
+        self.summary.updates_done && self.probes.is_empty() && self.fleet.is_idle(head)
     }
 
     /// Stops every dataflow at once, each drained and checkpointed, and writes the last statuses.
@@ -458,37 +364,14 @@ impl<'a> Shell<'a> {
                 Err(error) => first_error = Err(error.into()),
             }
         }
-        for running in self.running.values() {
-            running.dataflow.begin_stop();
-        }
-        let mut last = BTreeMap::new();
-        for (key, running) in std::mem::take(&mut self.running) {
-            self.means.desks.close(&key.to_string());
-            let progress = running.dataflow.progress();
-            if let Err(error) = running.dataflow.stop().await {
-                tracing::error!("dataflow {key}: did not stop cleanly: {error}");
-                first_error = first_error.and(Err(ShellError::Dataflow(error)));
-            }
-            last.insert(key, Progress::clone(&progress.borrow()));
-        }
+        let (last, stopped) = self.fleet.stop_all().await;
+        first_error = first_error.and(stopped.map_err(ShellError::Dataflow));
         self.probes.abort_all();
         let policy = self.policy();
         let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &last, &policy, clock::now());
         self.notifications.extend(outcome.notifications.iter().cloned());
         self.publish(&outcome, &last);
         first_error
-    }
-}
-
-fn plan(desired: &Desired, resync_lost_position: bool) -> Plan {
-    Plan {
-        name: desired.key.to_string(),
-        mapping: (*desired.mapping).clone(),
-        backfill: desired.backfill.enabled,
-        backfill_records_per_second: desired.backfill.max_records_per_second,
-        sender: desired.sender.clone(),
-        resync: desired.resync.clone(),
-        resync_lost_position,
     }
 }
 
