@@ -9,9 +9,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::inventory::ObjectKey;
+use super::status::signed;
 use super::validate::ValidDestination;
 use super::validate::destination::Subject;
 use crate::kinesis::probe::ProbeReport;
@@ -194,10 +195,6 @@ fn jittered(wait: Duration, key: &ObjectKey, now: Timestamp) -> Duration {
     (key, now.as_millisecond()).hash(&mut hasher);
     let share = (hasher.finish() % 1_000) as f64 / 1_000.0;
     wait.mul_f64(0.9 + share / 5.0)
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]

@@ -6,14 +6,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::manifests::{self, ManifestProblem};
+use super::manifests::{self, ACTIVATION, DESTINATION, ManifestProblem};
 use super::publish::{Identity, Kept, StatusFolder};
 use crate::api::{AudienceActivationStatus, KinesisDestinationStatus};
 use crate::export::partition_key::sha256_hex;
 use crate::reconcile::{Inventory, ObjectKey};
-
-pub(super) const DESTINATION: &str = "KinesisDestination";
-pub(super) const ACTIVATION: &str = "AudienceActivation";
 
 /// Which files there are, how large, and when written.
 type Listing = Vec<(PathBuf, u64, Option<SystemTime>)>;

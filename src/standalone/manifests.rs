@@ -29,8 +29,8 @@ pub const MAX_FOLDER_BYTES: u64 = 256 << 20;
 /// The label that every namespace carries by itself.
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-const DESTINATION: &str = "KinesisDestination";
-const ACTIVATION: &str = "AudienceActivation";
+pub(super) const DESTINATION: &str = "KinesisDestination";
+pub(super) const ACTIVATION: &str = "AudienceActivation";
 
 /// What the manifests say.
 ///

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
 use super::fleet::Fleet;
-use super::folder::{ACTIVATION, DESTINATION, ManifestFolder};
+use super::folder::ManifestFolder;
+use super::manifests::{ACTIVATION, DESTINATION};
 use super::measure;
 use super::publish::{PublishError, StatusFolder};
 use super::summary::Summary;

@@ -11,11 +11,14 @@ use serde_json::json;
 
 use super::{later, problem};
 use crate::dataflow::dead_letters::{self, PAGE, Selection};
-use crate::dataflow::{DataflowError, Desks, state};
+use crate::dataflow::{DataflowError, Desk, Desks, state};
 use crate::store::Store;
 
 /// How a selection is written.
 const SELECTION: &str = "send \"all\" or {\"sequences\": [1, 2]} with Content-Type: application/json";
+
+/// A selection as a client sent it.
+type Sent = Result<Json<Selection>, JsonRejection>;
 
 /// Who answers.
 #[derive(Clone)]
@@ -84,34 +87,31 @@ async fn show(State(office): State<Office>, path: Result<Path<(String, String, u
     }
 }
 
-async fn resend(
-    State(office): State<Office>,
-    Path((namespace, name)): Path<(String, String)>,
-    selection: Result<Json<Selection>, JsonRejection>,
-) -> Response {
-    let Json(selection) = match selection {
-        Ok(selection) => selection,
-        Err(error) => return misread(&error.body_text(), SELECTION),
-    };
-    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
-        return unasked(office, &namespace, &name).await;
-    };
-    told("resent", desk.resend(selection).await)
+async fn resend(office: State<Office>, activation: Path<(String, String)>, selection: Sent) -> Response {
+    match addressed(office, activation, selection).await {
+        Ok((desk, selection)) => told("resent", desk.resend(selection).await),
+        Err(refusal) => *refusal,
+    }
 }
 
-async fn discard(
+async fn discard(office: State<Office>, activation: Path<(String, String)>, selection: Sent) -> Response {
+    match addressed(office, activation, selection).await {
+        Ok((desk, selection)) => told("dropped", desk.discard(selection).await),
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Whom a command is for and which letters it means, or why it cannot be carried out.
+async fn addressed(
     State(office): State<Office>,
     Path((namespace, name)): Path<(String, String)>,
-    selection: Result<Json<Selection>, JsonRejection>,
-) -> Response {
-    let Json(selection) = match selection {
-        Ok(selection) => selection,
-        Err(error) => return misread(&error.body_text(), SELECTION),
-    };
-    let Some(desk) = office.desks.of(&format!("{namespace}/{name}")) else {
-        return unasked(office, &namespace, &name).await;
-    };
-    told("dropped", desk.discard(selection).await)
+    selection: Sent,
+) -> Result<(Desk, Selection), Box<Response>> {
+    let Json(selection) = selection.map_err(|error| misread(&error.body_text(), SELECTION))?;
+    match office.desks.of(&format!("{namespace}/{name}")) {
+        Some(desk) => Ok((desk, selection)),
+        None => Err(Box::new(unasked(office, &namespace, &name).await)),
+    }
 }
 
 /// The letters of a dataflow that the store knows; `None` where it knows none of that name.
