@@ -9,13 +9,14 @@ use std::{
 };
 
 /// Each may name the ones above it, and its own.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["api", "profile", "export"],
     &["store", "telemetry"],
     &["hub", "kinesis"],
     &["feed"],
     &["dataflow"],
     &["reconcile"],
+    &["fleet"],
     &["controller", "standalone"],
     &["cli", "runtime"],
 ];

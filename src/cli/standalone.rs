@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{ByteSize, DurationText};
 use crate::dataflow::Desks;
+use crate::fleet::{self, Driver};
 use crate::hub::Hub;
 use crate::hub::retention::Retention;
 use crate::kinesis::client::{HttpPool, Proxy};
@@ -183,24 +184,31 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
         until_idle: arguments.until_idle,
         policy: ProcessPolicy { allow_internal_endpoints: true, ..ProcessPolicy::default() },
         allow_ambient: arguments.allow_ambient,
-        retention: Retention {
-            max_age: SignedDuration::try_from(arguments.retention_max_age.duration())?,
-            max_bytes: arguments.retention_max_bytes.bytes(),
-        },
-        resync_lost_position: arguments.on_position_lost == OnPositionLost::Resync,
     };
     let (postbox, postman) = webhooks::postbox();
     let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
-    let means = Means { hub, writer, pool: HttpPool::new(Proxy::Environment)?, desks, metrics, heartbeats, readiness };
+    let driver = Driver::open(fleet::Means {
+        hub,
+        pool: HttpPool::new(Proxy::Environment)?,
+        desks,
+        metrics,
+        settings: fleet::Settings {
+            retention: Retention {
+                max_age: SignedDuration::try_from(arguments.retention_max_age.duration())?,
+                max_bytes: arguments.retention_max_bytes.bytes(),
+            },
+            resync_lost_position: arguments.on_position_lost == OnPositionLost::Resync,
+        },
+    })?;
+    let means = Means { driver, heartbeats, readiness };
     let mut screen = Screen::new(redraw);
-    let result = shell::run(&settings, &means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told)).await;
+    let running = shell::run(&settings, means, stop, |rows| screen.show(rows), |told| postbox.hand_in(told));
+    let result = Box::pin(running).await;
     screen.end();
     // Nobody is answered any more before the writer, which answers, is asked to end.
     no_more.cancel();
     let ended = server.await?;
     posting.await?;
-    let Means { hub, writer, .. } = means;
-    drop(hub);
     tokio::task::spawn_blocking(move || writer.join()).await??;
     ended?;
     Ok(result?)

@@ -111,11 +111,6 @@ impl Writer {
         // The half that fails ends the other, which then has nothing to say.
         committing.and(merging)
     }
-
-    /// Whether it still runs: a writer that ended by itself takes no update any more.
-    pub fn is_running(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
-    }
 }
 
 fn spawn(

@@ -181,7 +181,7 @@ async fn a_key_repeats_its_answer_for_a_day() {
 #[tokio::test]
 async fn the_writer_runs_until_every_hub_is_gone() {
     let (_data, hub, writer) = hub();
-    assert!(hub.is_running() && writer.is_running());
+    assert!(hub.is_running());
     let other = hub.clone();
     drop(hub);
     assert_eq!(other.ingest(request(update("p", &json!({"a": 1})))).await.unwrap().position, 1);

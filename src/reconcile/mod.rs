@@ -23,6 +23,7 @@ use crate::export::MappingSpec;
 pub mod alerts;
 pub mod dereference;
 pub mod events;
+mod guard;
 pub mod inventory;
 pub mod mapping;
 pub mod memory;
@@ -43,7 +44,8 @@ pub use memory::Memory;
 pub use plan::{Desired, Pause, Step};
 pub use validate::{ProcessPolicy, ValidDestination};
 
-use dereference::DereferencedActivation;
+use dereference::{DereferencedActivation, DereferencedDestination};
+use guard::guarded;
 use memory::{ActivationMemory, missing_since};
 use probe::{Finding, Standing};
 use status::delivering::{self, Delivering};
@@ -67,6 +69,9 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// What is to be posted.
     pub notifications: Vec<Notification>,
+    /// The resources whose judgement panicked, and with which words: a fault of the program, which leaves what runs of them as
+    /// it is and concerns no other.
+    pub panics: Vec<(ObjectKey, String)>,
 }
 
 /// Everything from one look at the world. The same look again, later and with nothing new in it, asks nothing, does nothing and
@@ -83,7 +88,14 @@ pub fn pass(
     let destinations = destinations(inventory, memory, progress, policy, &mut outcome, now);
     for key in inventory.activations.keys() {
         if let Some(found) = dereference::activation(inventory, key) {
-            activation(&found, memory, &destinations, progress.get(key), &mut outcome, now);
+            if outcome.panics.iter().any(|(panicked, _)| *panicked == found.destination_key) {
+                // Nothing is known of its destination, which is no reason to stop it.
+                continue;
+            }
+            let progress = progress.get(key);
+            guarded(key, &mut outcome, |outcome| {
+                activation(&found, memory, &destinations, progress, outcome, now);
+            });
         }
     }
     outcome
@@ -118,40 +130,54 @@ fn destinations<'a>(
     let mut judged = BTreeMap::new();
     for key in inventory.destinations.keys() {
         let Some(found) = dereference::destination(inventory, key) else { continue };
-        let verdict = validate::destination::validate(&found, policy);
-        let memory = memory.destinations.entry(key.clone()).or_default();
-        let old = memory.status.take().or_else(|| found.destination.status.clone());
-        memory.missing_since = missing_since(
-            memory.missing_since.or_else(|| told_missing_since(old.as_ref().map(|old| &old.conditions), now)),
-            &verdict.problems,
-            now,
-        );
-        let mut credentials_refused = None;
-        if let Some(valid) = &verdict.valid {
-            let annotations = found.destination.metadata.annotations.as_ref();
-            let request = annotations.and_then(|all| all.get(REQUESTED_AT)).map(String::as_str);
-            let standing = memory.probes.standing(&valid.subject);
-            credentials_refused = refused_credentials(standing);
-            let doubted = witnesses.doubt(key, standing);
-            if memory.probes.ask(valid, request, doubted, now) {
-                outcome.probes_due.push((key.clone(), valid.clone()));
-            }
-        }
-        let facts = status::destination::Facts {
-            destination: found.destination,
-            verdict: &verdict,
-            missing_since: memory.missing_since,
-            probes: &memory.probes,
-            activations: witnesses.users.get(key).copied().unwrap_or(0),
-            policy,
-        };
-        let new = status::destination::status(old.as_ref(), &facts, now);
-        outcome.events.extend(events::of_destination(key, old.as_ref(), &new));
-        memory.status = Some(new.clone());
-        outcome.destination_statuses.insert(key.clone(), new);
-        judged.insert(key, Judged { verdict, credentials_refused });
+        guarded(key, outcome, |outcome| {
+            judged.insert(key, destination(&found, memory, &witnesses, policy, outcome, now));
+        });
     }
     judged
+}
+
+fn destination(
+    found: &DereferencedDestination<'_>,
+    memory: &mut Memory,
+    witnesses: &Witnesses,
+    policy: &ProcessPolicy,
+    outcome: &mut Outcome,
+    now: Timestamp,
+) -> Judged {
+    let key = found.key;
+    let verdict = validate::destination::validate(found, policy);
+    let memory = memory.destinations.entry(key.clone()).or_default();
+    let old = memory.status.take().or_else(|| found.destination.status.clone());
+    memory.missing_since = missing_since(
+        memory.missing_since.or_else(|| told_missing_since(old.as_ref().map(|old| &old.conditions), now)),
+        &verdict.problems,
+        now,
+    );
+    let mut credentials_refused = None;
+    if let Some(valid) = &verdict.valid {
+        let annotations = found.destination.metadata.annotations.as_ref();
+        let request = annotations.and_then(|all| all.get(REQUESTED_AT)).map(String::as_str);
+        let standing = memory.probes.standing(&valid.subject);
+        credentials_refused = refused_credentials(standing);
+        let doubted = witnesses.doubt(key, standing);
+        if memory.probes.ask(valid, request, doubted, now) {
+            outcome.probes_due.push((key.clone(), valid.clone()));
+        }
+    }
+    let facts = status::destination::Facts {
+        destination: found.destination,
+        verdict: &verdict,
+        missing_since: memory.missing_since,
+        probes: &memory.probes,
+        activations: witnesses.users.get(key).copied().unwrap_or(0),
+        policy,
+    };
+    let new = status::destination::status(old.as_ref(), &facts, now);
+    outcome.events.extend(events::of_destination(key, old.as_ref(), &new));
+    memory.status = Some(new.clone());
+    outcome.destination_statuses.insert(key.clone(), new);
+    Judged { verdict, credentials_refused }
 }
 
 fn activation(

@@ -1,14 +1,12 @@
 //! The shell without a cluster: the same manifests from a folder, everything in one process.
 //!
-//! Reading order: [`manifests`] (what is declared), [`shell`] (the loop; the dataflows that it runs are its fleet), [`updates`] (what comes in beside HTTP), [`publish`] and
+//! Reading order: [`manifests`] (what is declared), [`shell`] (the loop), [`updates`] (what comes in beside HTTP), [`publish`] and
 //! [`board`] (what is shown). [`preview`] shows what updates would export, and runs nothing.
 
 pub mod board;
-mod fleet;
 mod folder;
 pub mod lines;
 pub mod manifests;
-mod measure;
 pub mod preview;
 pub mod publish;
 pub mod shell;

@@ -1,39 +1,26 @@
-//! Effects: the shell. A pass over the folder's manifests every half second: probes and steps are carried out, statuses written,
-//! the board drawn. It decides nothing: `reconcile` does.
+//! Effects: the shell. A look at the folder's manifests every half second: the driver does what follows from it, statuses are
+//! written, the board is drawn. It decides nothing: `reconcile` does.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Row;
-use super::fleet::Fleet;
 use super::folder::ManifestFolder;
 use super::manifests::{ACTIVATION, DESTINATION};
-use super::measure;
 use super::publish::{PublishError, StatusFolder};
 use super::summary::Summary;
 use super::updates::{self, Taken, Updates, UpdatesError};
-use crate::dataflow::progress::Progress;
-use crate::dataflow::{DataflowError, Desks, state};
-use crate::hub::retention::{self, Retention};
-use crate::hub::{Hub, Writer};
-use crate::kinesis::client::{HttpPool, StreamClient};
-use crate::kinesis::probe::{self, ProbeReport};
-use crate::reconcile::{self, About, Memory, Notification, ObjectKey, Outcome, ProcessPolicy, ValidDestination};
-use crate::store::StoreError;
+use crate::fleet::{Driver, DriverError, Look};
+use crate::reconcile::{About, Notification, Outcome, ProcessPolicy};
 use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
-use crate::telemetry::metrics::{HubSample, Metrics};
 
 /// Between two passes.
 const PASS: Duration = Duration::from_millis(500);
-/// Between two looks at what can be forgotten.
-const FORGET: Duration = Duration::from_secs(30);
 /// A loop that has not turned for so long is told by `/livez`.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
@@ -55,25 +42,12 @@ pub struct Settings {
     pub policy: ProcessPolicy,
     /// Whether destinations of every namespace may use the process's own credentials: whoever fills the folder lends them.
     pub allow_ambient: bool,
-    /// How much of the change log is kept.
-    pub retention: Retention,
-    /// Whether a dataflow whose position is gone from the log goes on by a resync. Otherwise it stops and waits for one to be asked
-    /// for.
-    pub resync_lost_position: bool,
 }
 
 /// What it runs with.
 pub struct Means {
-    /// The profile hub.
-    pub hub: Hub,
-    /// The hub's writer, which must not end before the shell.
-    pub writer: Writer,
-    /// Connections to AWS.
-    pub pool: HttpPool,
-    /// Where dataflows are asked.
-    pub desks: Desks,
-    /// What is measured.
-    pub metrics: Metrics,
+    /// What runs the dataflows.
+    pub driver: Driver,
     /// Who turns.
     pub heartbeats: Heartbeats,
     /// What must be there before the process serves.
@@ -83,12 +57,9 @@ pub struct Means {
 /// Why the shell cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// The store, or the hub's writer.
+    /// What runs the dataflows cannot go on.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What is stored of a dataflow.
-    #[error(transparent)]
-    Dataflow(#[from] DataflowError),
+    Driver(#[from] DriverError),
     /// There is no folder for the statuses.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -105,33 +76,29 @@ pub enum ShellError {
 
 struct Shell<'a> {
     settings: &'a Settings,
-    means: &'a Means,
+    driver: Driver,
     folder: ManifestFolder,
     statuses: StatusFolder,
-    memory: Memory,
-    fleet: Fleet<'a>,
-    probes: JoinSet<(ValidDestination, ProbeReport)>,
     updates: Option<JoinHandle<Result<Taken, UpdatesError>>>,
     summary: Summary,
     rows: Vec<Row>,
     notifications: Vec<Notification>,
     /// Why the statuses could not be written the last time.
     trouble: Option<String>,
-    /// When it was last looked at what can be forgotten.
-    forgotten: Duration,
 }
 
 /// Runs until `stop`, or, where it is asked to, until everything is exported. `show` draws the board after each pass; `post` takes
 /// what is to be told to a webhook.
 pub async fn run(
     settings: &Settings,
-    means: &Means,
+    means: Means,
     stop: CancellationToken,
     mut show: impl FnMut(&[Row]),
     mut post: impl FnMut(Notification),
 ) -> Result<Summary, ShellError> {
-    let mut shell = Shell::open(settings, means)?;
-    let heartbeat = means.heartbeats.watch("reconcile", STANDSTILL, clock::monotonic());
+    let Means { driver, heartbeats, readiness } = means;
+    let mut shell = Shell::open(settings, driver)?;
+    let heartbeat = heartbeats.watch("reconcile", STANDSTILL, clock::monotonic());
     let mut passes = interval(PASS);
     passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reading = CancellationToken::new();
@@ -144,7 +111,7 @@ pub async fn run(
         if let Err(error) = shell.turn(&reading).await {
             break Err(error);
         }
-        means.readiness.open(READY);
+        readiness.open(READY);
         show(&shell.rows);
         shell.notifications.drain(..).for_each(&mut post);
         if settings.until_idle && shell.is_idle() {
@@ -159,7 +126,7 @@ pub async fn run(
 }
 
 impl<'a> Shell<'a> {
-    fn open(settings: &'a Settings, means: &'a Means) -> Result<Self, ShellError> {
+    fn open(settings: &'a Settings, driver: Driver) -> Result<Self, ShellError> {
         let statuses = StatusFolder::open(&settings.statuses)?;
         let mut folder = ManifestFolder::new(&settings.manifests);
         folder.look(&statuses);
@@ -167,64 +134,28 @@ impl<'a> Shell<'a> {
         if found.destinations.is_empty() && found.activations.is_empty() && folder.refused() > 0 {
             return Err(ShellError::Nothing(settings.manifests.clone()));
         }
-        let mut memory = Memory::default();
-        let store = means.hub.store();
-        for (name, _) in state::all(store)? {
-            if let (Some((namespace, object)), Some(mapping)) =
-                (name.split_once('/'), state::load_mapping(store, &name)?)
-            {
-                memory.recall(ObjectKey::new(namespace, object), Arc::new(mapping));
-            }
-        }
-        mark_deleted(&folder, means)?;
         Ok(Self {
             settings,
-            means,
+            driver,
             folder,
             statuses,
-            memory,
-            fleet: Fleet::new(means, settings.resync_lost_position),
-            probes: JoinSet::new(),
             updates: None,
             summary: Summary::default(),
             rows: Vec::new(),
             notifications: Vec::new(),
             trouble: None,
-            forgotten: clock::monotonic(),
         })
     }
 
-    /// One look, one pass, and what follows from it.
+    /// One look, and what follows from it.
     async fn turn(&mut self, reading: &CancellationToken) -> Result<(), ShellError> {
-        if !self.means.writer.is_running() {
-            return Err(ShellError::Store(StoreError::Value("hub writer, which has ended")));
-        }
-        let changed = self.folder.look(&self.statuses);
-        for (key, why) in self.fleet.take_up_ends().await {
-            tracing::error!("dataflow {key}: ended though nobody told it to: {why}");
-            self.memory.ended(&key, &why, clock::now());
-        }
-        while let Some(probed) = self.probes.try_join_next() {
-            let (destination, report) = probed?;
-            self.memory.probed(&destination, report, clock::now());
-        }
-        let progress = self.fleet.progress();
+        self.folder.look(&self.statuses);
         let policy = self.policy();
-        let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &progress, &policy, clock::now());
-        self.notifications.extend(outcome.notifications.iter().cloned());
-        self.apply(&outcome).await;
-        if changed {
-            // Only now that what was removed has stopped: its last checkpoint would take the mark away.
-            mark_deleted(&self.folder, self.means)?;
-        }
-        self.publish(&outcome, &progress);
-        self.begin_updates(reading).await?;
-        let now = clock::monotonic();
-        if now.saturating_sub(self.forgotten) >= FORGET {
-            self.forgotten = now;
-            self.forget().await?;
-        }
-        Ok(())
+        let refused = self.folder.refused() > 0;
+        let look = Look { inventory: self.folder.inventory(), may_be_there: &|_| refused, policy: &policy };
+        let outcome = self.driver.turn(look).await?;
+        self.show(&outcome);
+        self.begin_updates(reading).await
     }
 
     fn policy(&self) -> ProcessPolicy {
@@ -236,16 +167,8 @@ impl<'a> Shell<'a> {
         policy
     }
 
-    async fn apply(&mut self, outcome: &Outcome) {
-        for (key, destination) in &outcome.probes_due {
-            tracing::debug!(destination = %key, "asking AWS what may be done");
-            let (pool, destination) = (self.means.pool.clone(), destination.clone());
-            self.probes.spawn(async move {
-                let client = StreamClient::connect(&destination.target, &pool).await;
-                let report = probe::probe(&client, destination.method).await;
-                (destination, report)
-            });
-        }
+    /// Tells what happened, and what there is to see.
+    fn show(&mut self, outcome: &Outcome) {
         for event in &outcome.events {
             let (key, reason, message) = (&event.key, event.reason, &event.message);
             let kind = match event.about {
@@ -258,34 +181,14 @@ impl<'a> Shell<'a> {
                 tracing::info!(%reason, "{kind} {key}: {message}");
             }
         }
-        self.fleet.begin_stops(&outcome.steps);
-        for (key, step) in &outcome.steps {
-            tracing::info!("dataflow {key}: {step}");
-            if let Err(error) = self.fleet.carry_out(key, step).await {
-                tracing::error!("dataflow {key}: {step}: {error}");
-                self.memory.ended(key, &error.to_string(), clock::now());
-            }
-        }
-    }
-
-    fn publish(&mut self, outcome: &Outcome, progress: &BTreeMap<ObjectKey, Progress>) {
+        self.notifications.extend(outcome.notifications.iter().cloned());
+        let progress = self.driver.progress();
         self.rows.clear();
         for (key, status) in &outcome.activation_statuses {
             let rate = progress.get(key).map_or(0.0, |progress| progress.rate);
             self.rows.push(Row::of(key.to_string(), status, rate));
         }
         self.summary.refused = self.folder.refused();
-        for (key, progress) in progress {
-            // What has stopped in this pass is no longer measured.
-            let status = outcome.activation_statuses.get(key).filter(|_| self.fleet.runs(key));
-            match status {
-                Some(status) => {
-                    let sample = measure::sample(progress, status, clock::now());
-                    self.means.metrics.set_dataflow(&key.namespace, &key.name, sample);
-                }
-                None => self.means.metrics.forget_dataflow(&key.namespace, &key.name),
-            }
-        }
         self.summary.observe(progress, &outcome.activation_statuses);
         // Data goes on where a status cannot be written: that is told, and tried again with the next pass.
         let trouble = self.write_statuses(outcome).err().map(|error| error.to_string());
@@ -317,7 +220,7 @@ impl<'a> Shell<'a> {
         };
         match self.updates.take() {
             None if !self.summary.updates_done => {
-                let (hub, reading) = (self.means.hub.clone(), reading.clone());
+                let (hub, reading) = (self.driver.hub().clone(), reading.clone());
                 self.updates = Some(tokio::spawn(async move { updates::take_up(&wanted, &hub, &reading).await }));
             }
             Some(task) if task.is_finished() => {
@@ -329,30 +232,9 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    async fn forget(&self) -> Result<(), ShellError> {
-        mark_deleted(&self.folder, self.means)?;
-        let (store, bounds) = (self.means.hub.store().clone(), self.settings.retention);
-        let (first, disk) = tokio::task::spawn_blocking(move || {
-            let now = clock::now();
-            let trimmed = retention::trim(&store, state::slowest(&store)?, bounds, now)?;
-            retention::forget_answers(&store, now)?;
-            tracing::debug!(trimmed, "trimmed the change log");
-            Ok::<_, ShellError>((store.first_position()?, store.disk_bytes()))
-        })
-        .await??;
-        self.means.metrics.set_hub(HubSample {
-            log_first: first,
-            log_head: *self.means.hub.head().borrow(),
-            store_bytes: disk,
-            queued_bytes: self.means.hub.queued_bytes(),
-        });
-        Ok(())
-    }
-
     /// Whether everything that came is taken up and exported.
     fn is_idle(&self) -> bool {
-        let head = *self.means.hub.head().borrow();
-        self.summary.updates_done && self.probes.is_empty() && self.fleet.is_idle(head)
+        self.summary.updates_done && self.driver.is_idle()
     }
 
     /// Stops every dataflow at once, each drained and checkpointed, and writes the last statuses.
@@ -365,27 +247,11 @@ impl<'a> Shell<'a> {
                 Err(error) => first_error = Err(error.into()),
             }
         }
-        let (last, stopped) = self.fleet.stop_all().await;
-        first_error = first_error.and(stopped.map_err(ShellError::Dataflow));
-        self.probes.abort_all();
         let policy = self.policy();
-        let outcome = reconcile::pass(self.folder.inventory(), &mut self.memory, &last, &policy, clock::now());
-        self.notifications.extend(outcome.notifications.iter().cloned());
-        self.publish(&outcome, &last);
-        first_error
+        let refused = self.folder.refused() > 0;
+        let look = Look { inventory: self.folder.inventory(), may_be_there: &|_| refused, policy: &policy };
+        let (outcome, ended) = self.driver.end(look).await;
+        self.show(&outcome);
+        first_error.and(ended.map_err(ShellError::Driver))
     }
-}
-
-/// Marks the state of dataflows whose activations are gone, and forgets what has been gone for a day. Where a manifest is refused,
-/// what is not there may be in it, and nothing is taken for gone.
-fn mark_deleted(folder: &ManifestFolder, means: &Means) -> Result<(), ShellError> {
-    if folder.refused() > 0 {
-        return Ok(());
-    }
-    let there = |name: &str| {
-        name.split_once('/').is_some_and(|(namespace, name)| {
-            folder.inventory().activations.contains_key(&ObjectKey::new(namespace, name))
-        })
-    };
-    Ok(state::mark_deleted(means.hub.store(), there, clock::now())?)
 }
