@@ -65,6 +65,11 @@ impl Metrics {
         samples.ingest.bytes += bytes;
     }
 
+    /// Counts one request that was not let in: the right that it needed, and why.
+    pub fn count_refused(&self, right: &'static str, reason: &'static str) {
+        *lock(&self.samples).refused.entry((right, reason)).or_default() += 1;
+    }
+
     /// Everything, as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
@@ -137,7 +142,9 @@ pub fn reference() -> String {
     }
     out.push_str(
         "\n`reason` is a reason of the `Delivering` condition, `trigger` one of `audience`, `attribute`, `identity`, \
-         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`.\n",
+         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`. Of refused requests, \
+         `right` is one of `ingest`, `read_profiles`, `read_dead_letters`, `change_dead_letters`, `read_metrics`, `read_log`, \
+         `change_log`, and `reason` one of `no_token`, `unauthenticated`, `forbidden`, `unavailable`.\n",
     );
     out
 }
@@ -226,6 +233,7 @@ mod tests {
     fn every_metric_has_points_with_just_the_labels_that_its_row_names() {
         let mut samples = Samples { hub: Some(HubSample::default()), ..Samples::default() };
         samples.ingest.requests.insert(200, 1);
+        samples.refused.insert(("ingest", "no_token"), 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
         for metric in METRICS {
             let points = (metric.read)(&samples);

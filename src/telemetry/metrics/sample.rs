@@ -77,5 +77,7 @@ pub struct Samples {
     /// By namespace and activation.
     pub(super) dataflows: BTreeMap<(String, String), DataflowSample>,
     pub(super) ingest: IngestSample,
+    /// Requests that were not let in, by right and reason.
+    pub(super) refused: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) hub: Option<HubSample>,
 }
