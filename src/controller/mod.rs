@@ -1,0 +1,3 @@
+//! The shell of an API server: objects in, statuses and Events out. It decides nothing: `reconcile` does.
+
+pub mod publish;
