@@ -25,6 +25,9 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How long a head may take, and how long a connection may idle between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// How long a client may take none of its answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
 /// How long requests in flight may take once the server is told to end.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -68,7 +71,7 @@ pub async fn serve(
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?.http1_only().handle(handle.clone());
     server.http_builder().http1().header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD_BYTES);
-    let limit = Limit::new(MAX_CONNECTIONS);
+    let limit = Limit::new(MAX_CONNECTIONS, WRITE_TIME);
     let service = router.into_make_service();
     let (mut serving, watching): (BoxFuture<'_, io::Result<()>>, BoxFuture<'_, Infallible>) = match tls {
         None => (server.acceptor(limit).serve(service).boxed(), std::future::pending().boxed()),
