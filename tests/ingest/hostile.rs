@@ -28,7 +28,11 @@ fn crowd(address: SocketAddr, bytes: &[u8]) -> Vec<TcpStream> {
         let _ = stream.write_all(bytes);
         stream
     };
-    (0..CROWD).map(one).collect()
+    // All together, so that none has been given up for its silence before the last one is there.
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..10).map(|_| scope.spawn(|| (0..CROWD / 10).map(one).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    })
 }
 
 /// How many of them the server has closed.

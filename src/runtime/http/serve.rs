@@ -18,6 +18,9 @@ use super::tls::{Certificate, TlsError, TlsFiles};
 /// How many connections there are at once at most.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// How many may wait to be accepted: with the 128 of the standard library, those of a burst are put off by seconds.
+const BACKLOG: i32 = 4096;
+
 /// How large a request's head may be, in bytes, about: the read that crosses it counts. Also how much of a body is read at
 /// once.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -55,10 +58,13 @@ pub enum HttpError {
 
 /// Listens, without serving yet. Port 0 takes a free one.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(address).map_err(|source| match source.kind() {
+    let refused = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => HttpError::InUse(address),
         _ => HttpError::Listen { address, source },
-    })
+    };
+    let listener = TcpListener::bind(address).map_err(refused)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| refused(error.into()))?;
+    Ok(listener)
 }
 
 /// Serves until `shutdown`, then takes no new request and lets those in flight end, for ten seconds at most.
