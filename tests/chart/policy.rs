@@ -87,14 +87,34 @@ fn enforced() {
     });
 }
 
-#[test]
-fn the_policy_reads_without_a_warning() {
-    let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{NAMESPACE}-{RELEASE}");
+/// What the server says of the types in a policy that is new to it.
+fn type_warnings(name: &str, change: impl Fn(&mut Value)) -> Value {
+    let rendered = crate::helm::render(&json!({}));
+    let mut policy = crate::the(&rendered, "ValidatingAdmissionPolicy").clone();
+    policy["metadata"] = json!({"name": name});
+    change(&mut policy);
+    cluster().kubectl_good(&["apply", "--server-side", "-f", "-"], &policy.to_string());
+    let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}");
     cluster().wait_for("the types to be checked", || {
-        let status = cluster().client().get(&path).good()["status"].clone();
-        status["observedGeneration"] == 1 && status["typeChecking"].is_object()
+        cluster().client().get(&path).good()["status"]["typeChecking"].is_object()
     });
     let checked = cluster().client().get(&path).good()["status"]["typeChecking"].clone();
+    cluster().client().delete(&path).good();
+    checked
+}
+
+#[test]
+fn the_policy_reads_without_a_warning() {
+    // The checker learns of the definitions a while after they are there, and has no warnings until then.
+    let mut attempt = 0;
+    cluster().wait_for("the checker to know the definitions", || {
+        attempt += 1;
+        let checked = type_warnings(&format!("misspelt-{attempt}"), |policy| {
+            policy["spec"]["validations"][0]["expression"] = json!("object.spec.destinationRef.nam == 'a'");
+        });
+        checked["expressionWarnings"].as_array().is_some_and(|warnings| !warnings.is_empty())
+    });
+    let checked = type_warnings("spelt", |_| ());
     assert_eq!(checked, json!({}), "{checked:#}");
 }
 
