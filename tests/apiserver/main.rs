@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod definitions;
+mod events;
 mod every_field;
 mod kube_client;
 #[path = "../support/manifest_table.rs"]
