@@ -14,7 +14,7 @@ use crate::dataflow::dead_letters::{self, DeadLetter, PAGE, Selection};
 use crate::dataflow::state::Checkpoint;
 use crate::dataflow::tracker::{Advance, Outcome};
 use crate::dataflow::{Command, DataflowError};
-use crate::store::{Snapshot, Store};
+use crate::store::{Place, Snapshot, Store};
 use crate::telemetry::clock;
 
 /// Members of one chunk.
@@ -50,6 +50,8 @@ pub(super) struct History {
     reading_at: Option<u64>,
     /// Behind which member the next chunk begins.
     cursor: Option<String>,
+    /// How far each audience was read.
+    places: Vec<Place>,
     /// Whether every member was read.
     complete: bool,
     /// Whether a backfill is under way, as far as reading goes.
@@ -120,6 +122,7 @@ impl History {
     pub(super) fn resume(&mut self, checkpoint: &Checkpoint) {
         self.active = checkpoint.backfill.is_some();
         self.cursor = checkpoint.backfill.as_ref().and_then(|run| run.cursor.clone());
+        self.places.clear();
         self.complete = false;
         self.due = Duration::ZERO;
     }
@@ -198,11 +201,12 @@ impl Worker {
             self.history.due = now + Duration::from_secs_f64(limit as f64 / f64::from(rate.max(1)));
         }
         let Some(snapshot) = self.take_snapshot()? else { return Ok(()) };
-        let (mapping, cursor) = (Arc::clone(&self.mapping), self.history.cursor.clone());
+        let mapping = Arc::clone(&self.mapping);
+        let (cursor, places) = (self.history.cursor.clone(), std::mem::take(&mut self.history.places));
         let reading = self.history.reading;
         let wall = clock::now();
         self.history.tasks.spawn_blocking(move || {
-            let chunk = chunk::members(&snapshot, &mapping, &run, cursor.as_deref(), limit, wall);
+            let chunk = chunk::members(&snapshot, &mapping, &run, (cursor.as_deref(), &places), limit, wall);
             Found { reading, result: chunk.map(Part::Members) }
         });
         Ok(())
@@ -249,8 +253,9 @@ impl Worker {
             return Ok(());
         }
         match found.result? {
-            Part::Members(chunk) => {
+            Part::Members(mut chunk) => {
                 self.history.reading_at = None;
+                self.history.places = std::mem::take(&mut chunk.places);
                 self.history.complete = chunk.end;
                 if chunk.cursor.is_some() {
                     self.history.cursor.clone_from(&chunk.cursor);
