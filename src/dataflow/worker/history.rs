@@ -308,7 +308,7 @@ impl Worker {
     fn resend(&mut self, sequences: &[u64]) -> u64 {
         let mut taken = 0;
         for sequence in sequences {
-            if self.history.resending.insert(*sequence) {
+            if !self.keeper.is_unsettled(*sequence) && self.history.resending.insert(*sequence) {
                 self.history.resends.push_back(*sequence);
                 taken += 1;
             }
@@ -317,8 +317,8 @@ impl Worker {
     }
 
     async fn discard(&mut self, mut sequences: Vec<u64>) -> Result<u64, DataflowError> {
-        // What is on its way again is not there to be dropped.
-        sequences.retain(|sequence| !self.history.resending.contains(sequence));
+        // What is on its way again, or was and is not written yet, is not there to be dropped.
+        sequences.retain(|sequence| !self.history.resending.contains(sequence) && !self.keeper.is_unsettled(*sequence));
         let count = sequences.len() as u64;
         let (store, name) = (self.store.clone(), self.plan.name.clone());
         let oldest = tokio::task::spawn_blocking(move || {
