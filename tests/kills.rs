@@ -88,7 +88,7 @@ spec:
   stream: {{name: profiles}}
   credentials: {{secretRef: {{name: aws}}}}
   endpoint: {{url: '{stream}'}}
-  delivery: {{linger: 5ms, requestTimeout: 60s}}
+  delivery: {{linger: 5ms, requestTimeout: 2s}}
   includeSegmentNames: true
   includeSegmentTimestamps: true
 ---
@@ -109,7 +109,7 @@ spec:
 
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
-    let (kills, seed) = (number("KILLS", 100), number("SEED", 1));
+    let (kills, seed) = (number("KILLS", 50), number("SEED", 1));
     let folder = tempfile::tempdir().unwrap();
     let [manifests, data, log] = ["manifests", "data", "log.ndjson"].map(|name| folder.path().join(name));
     std::fs::create_dir(&manifests).unwrap();
