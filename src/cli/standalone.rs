@@ -193,7 +193,7 @@ async fn serve(
         policy: ProcessPolicy { allow_internal_endpoints: true, ..ProcessPolicy::default() },
         allow_ambient: arguments.allow_ambient,
     };
-    let (postbox, postman) = webhooks::postbox();
+    let (postbox, postman) = webhooks::postbox(settings.policy.allow_internal_endpoints);
     let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
     let driver = Driver::open(fleet::Means {
         hub,

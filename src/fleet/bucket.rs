@@ -50,7 +50,7 @@ mod tests {
         assert!(!bucket.take(start + Duration::from_millis(499)));
         assert!(bucket.take(start + Duration::from_millis(500)));
         assert!(!bucket.take(start + Duration::from_millis(500)));
-        assert_eq!((0..30).filter(|_| bucket.take(start + Duration::from_secs(60))).count(), 20);
+        assert_eq!((0..30).filter(|_| bucket.take(start + Duration::from_mins(1))).count(), 20);
     }
 
     proptest! {

@@ -94,7 +94,7 @@ pub fn pass(
             }
             let progress = progress.get(key);
             guarded(key, &mut outcome, |outcome| {
-                activation(&found, memory, &destinations, progress, outcome, now);
+                activation(&found, memory, &destinations, progress, policy, outcome, now);
             });
         }
     }
@@ -185,6 +185,7 @@ fn activation(
     memory: &mut Memory,
     destinations: &BTreeMap<&ObjectKey, Judged>,
     progress: Option<&Progress>,
+    policy: &ProcessPolicy,
     outcome: &mut Outcome,
     now: Timestamp,
 ) {
@@ -193,7 +194,7 @@ fn activation(
     memory.mapping = memory.mapping.take().or(recalled);
     let old = memory.status.take().or_else(|| found.activation.status.clone());
 
-    let verdict = validate::activation::validate(found);
+    let verdict = validate::activation::validate(found, policy);
     let judged = destinations.get(&found.destination_key);
     let destination = judged.and_then(|judged| judged.verdict.valid.as_ref());
     let mapping = take_up_mapping(found, memory, &verdict, now);

@@ -203,7 +203,7 @@ mod tests {
 
     fn desired_of(inventory: &Inventory) -> Result<Desired, Pause> {
         let found = dereference::activation(inventory, &samples::activation_key()).unwrap();
-        let activation = activation::validate(&found);
+        let activation = activation::validate(&found, &ProcessPolicy::default());
         let whereto = dereference::destination(inventory, &samples::destination_key()).unwrap();
         let destination = destination::validate(&whereto, &ProcessPolicy::default());
         let mapping = Arc::new(mapping_spec(found.activation, whereto.destination, None, Some(samples::at(0))));

@@ -1,5 +1,6 @@
 //! Effects: posts to webhooks what is to be told: one `CloudEvent` (structured JSON) a post, tried again a few times, signed as
-//! Standard Webhooks describes where the Secret has a `signingKey`. An address is never logged: many carry a token.
+//! Standard Webhooks describes where the Secret has a `signingKey`. An address is never logged: many carry a token. What a name
+//! resolves to is looked at before it is connected to ([`guard`]).
 
 use std::time::Duration;
 
@@ -12,12 +13,17 @@ use sha2::Sha256;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use ureq::Agent;
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Proxy};
 
 use crate::api::alerts::AlertState;
 use crate::export::partition_key::sha256_hex;
 use crate::reconcile::Notification;
 use crate::reconcile::validate::alert_rules::Webhook;
+
+mod guard;
+
+use guard::{GuardedResolver, NotAllowed};
 
 /// Posts that wait.
 const QUEUE: usize = 256;
@@ -43,6 +49,7 @@ pub struct Postbox {
 #[derive(Debug)]
 pub struct Postman {
     queue: mpsc::Receiver<Notification>,
+    allow_internal: bool,
 }
 
 /// One post, made ready.
@@ -60,12 +67,14 @@ enum PostError {
     Refused(u16),
     #[error("the receiver cannot be reached")]
     Unreachable,
+    #[error("{0}")]
+    NotAllowed(NotAllowed),
 }
 
-/// A postbox and who empties it.
-pub fn postbox() -> (Postbox, Postman) {
+/// A postbox and who empties it; `allow_internal` says whether receivers may be loopback, private or cluster-internal addresses.
+pub fn postbox(allow_internal: bool) -> (Postbox, Postman) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    (Postbox { queue: sender }, Postman { queue })
+    (Postbox { queue: sender }, Postman { queue, allow_internal })
 }
 
 impl Postbox {
@@ -85,8 +94,7 @@ impl Postbox {
 impl Postman {
     /// Posts until `stop` or until every postbox is gone; then what waits has five seconds.
     pub async fn run(mut self, stop: CancellationToken) {
-        let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).http_status_as_error(false);
-        let agent: Agent = config.build().into();
+        let agent = agent(Proxy::try_from_env(), self.allow_internal);
         let mut posts = JoinSet::new();
         loop {
             tokio::select! {
@@ -109,6 +117,16 @@ impl Postman {
     }
 }
 
+fn agent(proxy: Option<Proxy>, allow_internal: bool) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(proxy)
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), GuardedResolver::new(allow_internal))
+}
+
 async fn post(agent: Agent, notification: Notification) {
     let mut wait = FIRST_WAIT;
     for attempt in 1..=TRIES {
@@ -120,8 +138,11 @@ async fn post(agent: Agent, notification: Notification) {
             Err(_) => PostError::Unreachable,
         };
         // What a receiver refuses for good is not made better by another try.
-        let for_good =
-            matches!(error, PostError::Refused(400..=499)) && !matches!(error, PostError::Refused(408 | 429));
+        let for_good = match error {
+            PostError::Refused(status) => (400..=499).contains(&status) && !matches!(status, 408 | 429),
+            PostError::NotAllowed(_) => true,
+            PostError::Unreachable => false,
+        };
         if for_good || attempt == TRIES {
             tracing::error!(
                 activation = %notification.activation,
@@ -183,8 +204,10 @@ fn send(agent: &Agent, letter: &Letter) -> Result<(), PostError> {
     if let Some(key) = &letter.webhook.signing_key {
         request = request.header("webhook-signature", signature(key, letter));
     }
-    // The cause may name the address, which may hold a token.
-    let answer = request.send(letter.body.as_bytes()).map_err(|_| PostError::Unreachable)?;
+    // Any other cause may name the address, which may hold a token.
+    let answer = request
+        .send(letter.body.as_bytes())
+        .map_err(|error| guard::refusal(&error).map_or(PostError::Unreachable, PostError::NotAllowed))?;
     match answer.status().as_u16() {
         200..=299 => Ok(()),
         status => Err(PostError::Refused(status)),
@@ -202,72 +225,4 @@ fn signature(key: &[u8], letter: &Letter) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::sync::{Arc, Mutex};
-
-    use axum::Router;
-    use axum::http::{HeaderMap, StatusCode};
-    use axum::routing::post;
-
-    use super::*;
-    use crate::api::alerts::AlertType;
-    use crate::reconcile::ObjectKey;
-
-    fn notification(url: String) -> Notification {
-        Notification {
-            activation: ObjectKey::new("marketing", "vip"),
-            alert: AlertType::DeadLettersPresent,
-            state: Some(AlertState::Firing),
-            value: Some("3".to_owned()),
-            threshold: Some("1".to_owned()),
-            message: "3 dead letters wait".to_owned(),
-            at: "2026-01-02T03:04:05Z".parse().unwrap(),
-            webhook: Webhook { url, signing_key: Some(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_vec()) },
-        }
-    }
-
-    /// The example of the Standard Webhooks specification.
-    #[test]
-    fn a_signature_is_as_the_specification_has_it() {
-        let letter = Letter {
-            id: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
-            body: r#"{"test": 2432232314}"#.to_owned(),
-            timestamp: 1_614_265_330,
-            webhook: notification(String::new()).webhook,
-        };
-        let key = letter.webhook.signing_key.clone().unwrap();
-        assert_eq!(signature(&key, &letter), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_post_is_tried_again_with_the_same_id_until_it_is_taken() {
-        let seen: Arc<Mutex<Vec<(HeaderMap, String)>>> = Arc::default();
-        let receiver = seen.clone();
-        let app = Router::new().route(
-            "/hook",
-            post(async move |headers: HeaderMap, body: String| {
-                let mut seen = receiver.lock().unwrap();
-                seen.push((headers, body));
-                if seen.len() < 2 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
-            }),
-        );
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let server = tokio::spawn(async move { axum::serve(listener, app).await });
-        let (postbox, postman) = postbox();
-        postbox.hand_in(notification(url));
-        drop(postbox);
-        postman.run(CancellationToken::new()).await;
-        server.abort();
-        let seen = seen.lock().unwrap();
-        assert_eq!(seen.len(), 2);
-        assert_eq!(seen[0].0["webhook-id"], seen[1].0["webhook-id"]);
-        assert!(seen[1].0["webhook-signature"].to_str().unwrap().starts_with("v1,"));
-        let event: serde_json::Value = serde_json::from_str(&seen[1].1).unwrap();
-        assert_eq!(
-            (&event["type"], &event["data"]["state"]),
-            (&json!("dev.activation.alert.firing"), &json!("Firing"))
-        );
-    }
-}
+mod tests;

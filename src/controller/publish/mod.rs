@@ -185,7 +185,7 @@ impl StatusWriter {
         drop(queue);
         match failure {
             Failure::Changed { .. } | Failure::Gone => {
-                tracing::debug!("{kind} {key}: its status is not written: {error}")
+                tracing::debug!("{kind} {key}: its status is not written: {error}");
             }
             Failure::Forbidden if first => tracing::error!(
                 "{kind} {key}: its status may not be written: {error}: let this service account `patch` \

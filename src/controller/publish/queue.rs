@@ -87,13 +87,11 @@ impl Queue {
         now: Duration,
     ) -> bool {
         let place = (subject.about, subject.key.clone());
-        match self.objects.get_mut(&place).filter(|entry| entry.uid == subject.uid) {
-            Some(entry) => entry.see(version, held, now),
-            None => {
-                self.objects.insert(place, Entry::new(subject.uid.clone(), version.to_owned(), held(), now));
-                false
-            }
+        if let Some(entry) = self.objects.get_mut(&place).filter(|entry| entry.uid == subject.uid) {
+            return entry.see(version, held, now);
         }
+        self.objects.insert(place, Entry::new(subject.uid.clone(), version.to_owned(), held(), now));
+        false
     }
 
     /// Takes up the newest status of an object that was seen. Returns whether there is something new to write.

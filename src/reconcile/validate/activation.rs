@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::alert_rules::{self, AlertRules};
-use super::{Problem, Verdict};
+use super::{Problem, ProcessPolicy, Verdict};
 use crate::api::KinesisDestination;
 use crate::api::activation::Placement;
 use crate::api::conditions::Reason;
@@ -15,7 +15,7 @@ use crate::reconcile::inventory::ObjectKey;
 use crate::reconcile::mapping::mapping_spec;
 
 /// A check: what it finds wrong, if anything.
-pub type Check = fn(&DereferencedActivation<'_>) -> Vec<Problem>;
+pub type Check = fn(&DereferencedActivation<'_>, &ProcessPolicy) -> Vec<Problem>;
 
 /// The checks, in the order in which a user should mend what they find.
 pub const CHECKS: &[Check] = &[
@@ -57,14 +57,14 @@ pub struct BackfillSettings {
 }
 
 /// What all checks say, and what may run.
-pub fn validate(found: &DereferencedActivation<'_>) -> Verdict<ValidActivation> {
-    let problems: Vec<Problem> = CHECKS.iter().flat_map(|check| check(found)).collect();
+pub fn validate(found: &DereferencedActivation<'_>, policy: &ProcessPolicy) -> Verdict<ValidActivation> {
+    let problems: Vec<Problem> = CHECKS.iter().flat_map(|check| check(found, policy)).collect();
     let blocked = problems.iter().any(Problem::blocks);
-    Verdict { valid: (!blocked).then(|| build(found)), problems }
+    Verdict { valid: (!blocked).then(|| build(found, policy)), problems }
 }
 
 /// The feed is one that this release reads.
-fn feed_is_served(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn feed_is_served(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     if found.activation.spec.source.is_none() {
         return Vec::new();
     }
@@ -74,7 +74,7 @@ fn feed_is_served(found: &DereferencedActivation<'_>) -> Vec<Problem> {
 }
 
 /// The workers run where this release can run them.
-fn placement_is_served(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn placement_is_served(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     match found.activation.spec.workers.placement {
         Placement::Operator => Vec::new(),
         Placement::Pods => {
@@ -86,7 +86,7 @@ fn placement_is_served(found: &DereferencedActivation<'_>) -> Vec<Problem> {
 }
 
 /// At least one audience, and none of them twice.
-fn audiences_are_mapped_once(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn audiences_are_mapped_once(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     let mut seen = BTreeMap::new();
     let refuse = |message: String| Problem::refused(Reason::InvalidSpec, message);
     let mut problems = Vec::new();
@@ -105,7 +105,7 @@ fn audiences_are_mapped_once(found: &DereferencedActivation<'_>) -> Vec<Problem>
 }
 
 /// Every path can be read, and none lies above or below another: more than CEL's budget allows to check.
-fn mapping_compiles(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn mapping_compiles(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     // What the destination adds to a mapping has no part in whether it compiles.
     let placeholder = KinesisDestination::default();
     let spec = mapping_spec(found.activation, found.destination.unwrap_or(&placeholder), None, None);
@@ -122,7 +122,7 @@ fn mapping_compiles(found: &DereferencedActivation<'_>) -> Vec<Problem> {
 }
 
 /// The destination is there.
-fn destination_exists(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn destination_exists(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     if found.destination.is_some() {
         return Vec::new();
     }
@@ -134,7 +134,7 @@ fn destination_exists(found: &DereferencedActivation<'_>) -> Vec<Problem> {
 }
 
 /// The destination lets this namespace use it.
-fn destination_allows_this_namespace(found: &DereferencedActivation<'_>) -> Vec<Problem> {
+fn destination_allows_this_namespace(found: &DereferencedActivation<'_>, _: &ProcessPolicy) -> Vec<Problem> {
     let Some(destination) = found.destination else { return Vec::new() };
     let unknown = BTreeMap::new();
     let (own, namespace) = (&found.destination_key.namespace, &found.key.namespace);
@@ -151,17 +151,17 @@ fn destination_allows_this_namespace(found: &DereferencedActivation<'_>) -> Vec<
 }
 
 /// Thresholds can be read, webhooks posted to.
-fn alerts_are_usable(found: &DereferencedActivation<'_>) -> Vec<Problem> {
-    alert_rules::problems(&found.key.namespace, &found.alerts)
+fn alerts_are_usable(found: &DereferencedActivation<'_>, policy: &ProcessPolicy) -> Vec<Problem> {
+    alert_rules::problems(&found.key.namespace, &found.alerts, policy)
 }
 
-fn build(found: &DereferencedActivation<'_>) -> ValidActivation {
+fn build(found: &DereferencedActivation<'_>, policy: &ProcessPolicy) -> ValidActivation {
     let spec = &found.activation.spec;
     let annotations = found.activation.metadata.annotations.as_ref();
     ValidActivation {
         key: found.key.clone(),
         destination: found.destination_key.clone(),
-        alerts: alert_rules::rules(&found.key.namespace, &found.alerts),
+        alerts: alert_rules::rules(&found.key.namespace, &found.alerts, policy),
         backfill: BackfillSettings {
             enabled: spec.backfill.enabled,
             deadline: spec.backfill.deadline(),
@@ -185,7 +185,7 @@ mod tests {
 
     fn problems(inventory: &Inventory) -> Vec<(Reason, Kind)> {
         let key = inventory.activations.keys().next().unwrap();
-        let verdict = validate(&dereference::activation(inventory, key).unwrap());
+        let verdict = validate(&dereference::activation(inventory, key).unwrap(), &ProcessPolicy::default());
         assert_eq!(verdict.valid.is_some(), !verdict.problems.iter().any(Problem::blocks));
         verdict.problems.iter().map(|problem| (problem.reason, problem.kind)).collect()
     }

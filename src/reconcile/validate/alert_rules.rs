@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::endpoint::{Reach, reach};
-use super::{Problem, shortened};
+use super::{Problem, ProcessPolicy, shortened};
 use crate::api::alerts::{AlertType, Threshold};
 use crate::api::conditions::Reason;
 use crate::reconcile::dereference::{DereferencedRule, FoundSecret};
@@ -77,25 +77,25 @@ impl AlertRules {
 }
 
 /// What is wrong with the rules: a threshold that cannot be read, a webhook that cannot be posted to.
-pub fn problems(namespace: &str, found: &[DereferencedRule<'_>]) -> Vec<Problem> {
+pub fn problems(namespace: &str, found: &[DereferencedRule<'_>], policy: &ProcessPolicy) -> Vec<Problem> {
     let thresholds = found.iter().filter_map(|found| {
         let error = found.rule.threshold().err()?;
         Some(Problem::refused(Reason::InvalidAlert, shortened(&format!("spec.alerts: {error}"))))
     });
-    thresholds.chain(found.iter().filter_map(|found| webhook_problem(namespace, found))).collect()
+    thresholds.chain(found.iter().filter_map(|found| webhook_problem(namespace, found, policy))).collect()
 }
 
 /// The rules as they can be used: an unreadable threshold leaves the default, an unusable webhook is left out.
-pub fn rules(namespace: &str, found: &[DereferencedRule<'_>]) -> AlertRules {
+pub fn rules(namespace: &str, found: &[DereferencedRule<'_>], policy: &ProcessPolicy) -> AlertRules {
     let rule = |found: &DereferencedRule<'_>| Rule {
         threshold: found.rule.threshold().ok().flatten(),
         text: found.rule.threshold.clone(),
-        webhook: if webhook_problem(namespace, found).is_none() { webhook(found) } else { None },
+        webhook: if webhook_problem(namespace, found, policy).is_none() { webhook(found) } else { None },
     };
     AlertRules(found.iter().map(|found| (found.alert_type(), rule(found))).collect())
 }
 
-fn webhook_problem(namespace: &str, found: &DereferencedRule<'_>) -> Option<Problem> {
+fn webhook_problem(namespace: &str, found: &DereferencedRule<'_>, policy: &ProcessPolicy) -> Option<Problem> {
     let place = found.rule.webhook_secret_ref.as_ref().map(|secret| {
         format!("spec.alerts[{}].webhookSecretRef: Secret {namespace}/{}", found.alert_type().as_str(), secret.name)
     })?;
@@ -110,15 +110,19 @@ fn webhook_problem(namespace: &str, found: &DereferencedRule<'_>) -> Option<Prob
             missing(format!("{place} has no key {WEBHOOK_URL_KEY}; add the address to post to"))
         }
         FoundSecret::Present(_) => {
-            let address = webhook(found).map(|webhook| reach(&webhook.url));
-            matches!(address, None | Some(Reach::Unreadable | Reach::LinkLocal)).then(|| {
-                Problem::refused(
-                    Reason::InvalidAlert,
-                    format!(
-                        "{place}: the key {WEBHOOK_URL_KEY} is no http or https URL that may be posted to; mend it"
-                    ),
-                )
-            })
+            let fault = match webhook(found).map_or(Reach::Unreadable, |webhook| reach(&webhook.url)) {
+                Reach::Public => return None,
+                Reach::Internal if policy.allow_internal_endpoints => return None,
+                Reach::Internal => {
+                    "names a loopback, private or cluster-internal address; use one that is reached from outside, or have the flags \
+                     of the operator allow internal endpoints"
+                }
+                Reach::LinkLocal => "names a link-local or metadata address, which is never allowed; mend it",
+                Reach::Unreadable => {
+                    "is no http or https URL of a host; write it as in https://hooks.example.com/activation"
+                }
+            };
+            Some(Problem::refused(Reason::InvalidAlert, format!("{place}: the key {WEBHOOK_URL_KEY} {fault}")))
         }
     }
 }
@@ -132,13 +136,21 @@ fn webhook(found: &DereferencedRule<'_>) -> Option<Webhook> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
     use crate::api::alerts::AlertRule;
     use crate::api::references::SecretName;
+    use crate::kinesis::policy::Origin;
     use crate::reconcile::inventory::Secret;
     use crate::reconcile::validate::Kind;
+
+    const POLICY: ProcessPolicy = ProcessPolicy {
+        ambient_namespaces: BTreeSet::new(),
+        allow_internal_endpoints: false,
+        origin: Origin::Anywhere,
+    };
 
     fn rule(threshold: Option<&str>, webhook: bool) -> AlertRule {
         AlertRule {
@@ -159,10 +171,10 @@ mod tests {
     fn a_threshold_that_cannot_be_read_is_told_and_leaves_the_default() {
         let rule = rule(Some("soon"), false);
         let found = [DereferencedRule { rule: &rule, webhook: None }];
-        let problems = problems("shop", &found);
+        let problems = problems("shop", &found, &POLICY);
         assert_eq!((problems[0].reason, problems[0].kind), (Reason::InvalidAlert, Kind::Refused));
         assert!(!problems[0].blocks());
-        let rules = rules("shop", &found);
+        let rules = rules("shop", &found, &POLICY);
         let default = Threshold::Duration(Duration::from_mins(10));
         assert_eq!(rules.threshold(AlertType::DataflowRunDelay), Some(default));
         assert_eq!(rules.threshold_text(AlertType::DataflowRunDelay).as_deref(), Some("10m"));
@@ -182,10 +194,39 @@ mod tests {
         ];
         for (webhook, expected) in table {
             let found = [DereferencedRule { rule: &rule, webhook: Some(webhook) }];
-            let problems = problems("shop", &found);
+            let problems = problems("shop", &found, &POLICY);
             assert_eq!(problems.first().map(|problem| problem.kind), expected, "{webhook:?}");
-            assert_eq!(rules("shop", &found).webhook(AlertType::DataflowRunDelay).is_some(), expected.is_none());
-            assert!(!format!("{problems:?}").contains("example.com"));
+            assert_eq!(
+                rules("shop", &found, &POLICY).webhook(AlertType::DataflowRunDelay).is_some(),
+                expected.is_none()
+            );
+            assert!(!format!("{problems:?}").contains("hooks.example.com/x"));
+        }
+    }
+
+    #[test]
+    fn a_webhook_leads_nowhere_that_a_user_has_no_business() {
+        let rule = rule(None, true);
+        let allowing = ProcessPolicy { allow_internal_endpoints: true, ..POLICY };
+        for (url, refused, refused_where_allowed) in [
+            ("https://hooks.example.com/x", None, None),
+            ("http://localhost:9000/", Some("allow internal endpoints"), None),
+            ("http://10.96.0.1/", Some("allow internal endpoints"), None),
+            ("http://alertmanager.monitoring.svc:9093", Some("allow internal endpoints"), None),
+            ("http://169.254.169.254/latest", Some("never allowed"), Some("never allowed")),
+            ("http://metadata.google.internal/", Some("never allowed"), Some("never allowed")),
+            ("http://2852039166/", Some("no http or https URL"), Some("no http or https URL")),
+        ] {
+            let secret = secret(&[("url", url)]);
+            let found = [DereferencedRule { rule: &rule, webhook: Some(FoundSecret::Present(&secret)) }];
+            for (policy, expected) in [(&POLICY, refused), (&allowing, refused_where_allowed)] {
+                let problems = problems("shop", &found, policy);
+                assert_eq!(problems.is_empty(), expected.is_none(), "{url}: {problems:?}");
+                assert!(expected.is_none_or(|words| problems[0].message.contains(words)), "{url}: {problems:?}");
+                let webhook = rules("shop", &found, policy).webhook(AlertType::DataflowRunDelay).is_some();
+                assert_eq!(webhook, expected.is_none(), "{url}");
+                assert!(!format!("{problems:?}").contains(url), "an address may hold a token");
+            }
         }
     }
 
@@ -193,7 +234,7 @@ mod tests {
     fn for_one_type_the_entry_of_the_activation_wins() {
         let one = |text| {
             let rule = rule(Some(text), false);
-            rules("shop", &[DereferencedRule { rule: &rule, webhook: None }])
+            rules("shop", &[DereferencedRule { rule: &rule, webhook: None }], &POLICY)
         };
         let merged = AlertRules::merged(&one("1m"), &one("2m"));
         assert_eq!(merged.threshold_text(AlertType::DataflowRunDelay).as_deref(), Some("2m"));

@@ -76,7 +76,7 @@ pub struct Subject {
 pub fn validate(found: &DereferencedDestination<'_>, policy: &ProcessPolicy) -> Verdict<ValidDestination> {
     let problems: Vec<Problem> = CHECKS.iter().flat_map(|check| check(found, policy)).collect();
     let blocked = problems.iter().any(Problem::blocks);
-    Verdict { valid: if blocked { None } else { build(found) }, problems }
+    Verdict { valid: if blocked { None } else { build(found, policy) }, problems }
 }
 
 /// Exactly one of name and ARN is given, and an ARN agrees with the region.
@@ -112,11 +112,11 @@ fn endpoint_is_allowed(found: &DereferencedDestination<'_>, policy: &ProcessPoli
 }
 
 /// Thresholds can be read, webhooks posted to.
-fn alerts_are_usable(found: &DereferencedDestination<'_>, _: &ProcessPolicy) -> Vec<Problem> {
-    alert_rules::problems(&found.key.namespace, &found.alerts)
+fn alerts_are_usable(found: &DereferencedDestination<'_>, policy: &ProcessPolicy) -> Vec<Problem> {
+    alert_rules::problems(&found.key.namespace, &found.alerts, policy)
 }
 
-fn build(found: &DereferencedDestination<'_>) -> Option<ValidDestination> {
+fn build(found: &DereferencedDestination<'_>, policy: &ProcessPolicy) -> Option<ValidDestination> {
     let spec = &found.destination.spec;
     let (source, facts) = credentials::source(found)?;
     let method = match spec.permission_check.method {
@@ -142,7 +142,7 @@ fn build(found: &DereferencedDestination<'_>) -> Option<ValidDestination> {
         method,
         interval: spec.permission_check.interval(),
         suspended: spec.suspend,
-        alerts: alert_rules::rules(&found.key.namespace, &found.alerts),
+        alerts: alert_rules::rules(&found.key.namespace, &found.alerts, policy),
         subject: Subject { spec: digest(spec), secret: facts.secret_resource_version.clone() },
         credentials: facts,
     })

@@ -1,8 +1,9 @@
-//! Pure decisions: which addresses an endpoint may have.
+//! Pure decisions: which addresses an endpoint or a webhook may have.
 //!
-//! The process stands inside a network that its users need not reach: what they name as an endpoint is called with the
-//! process's reach, so link-local and metadata addresses are never allowed, and internal ones only where a flag says so. A
-//! name is judged as it is written; what it resolves to is the network policy's to bound.
+//! The process stands inside a network that its users need not reach: what they name is called with the process's reach, so
+//! link-local and metadata addresses are never allowed, and internal ones only where a flag says so. A name is judged as it
+//! is written; what the name of an endpoint resolves to is the network policy's to bound, that of a webhook is judged again when
+//! it is posted to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,12 +50,17 @@ fn host(url: &str) -> Option<String> {
     (!host.is_empty() && host.chars().all(plain)).then_some(host)
 }
 
+/// What an address is.
+pub fn reach_of_address(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(address) => reach_of_v4(address),
+        IpAddr::V6(address) => reach_of_v6(address),
+    }
+}
+
 fn reach_of(host: &str) -> Reach {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return match address {
-            IpAddr::V4(address) => reach_of_v4(address),
-            IpAddr::V6(address) => reach_of_v6(address),
-        };
+    if let Ok(address) = host.parse() {
+        return reach_of_address(address);
     }
     // Resolvers read `0x7f.1`, `2130706433` and `127.1` as addresses, each in its own way.
     let last = host.rsplit('.').next().unwrap_or_default();
