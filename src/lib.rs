@@ -21,6 +21,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod dataflow;
 pub mod export;
 pub mod feed;

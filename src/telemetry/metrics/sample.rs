@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::reconciles::ReconcileSample;
 use crate::api::alerts::AlertType;
 use crate::api::conditions::Reason;
 
@@ -78,4 +79,6 @@ pub struct Samples {
     pub(super) dataflows: BTreeMap<(String, String), DataflowSample>,
     pub(super) ingest: IngestSample,
     pub(super) hub: Option<HubSample>,
+    /// By controller.
+    pub(super) reconciles: BTreeMap<&'static str, ReconcileSample>,
 }

@@ -1,0 +1,23 @@
+//! The shell of a cluster: what `activation-operator run` does with an API server.
+//!
+//! ```text
+//! watches -> dereference -> shelf -> shell: a look at all of it -> driver -> statuses, events, finalizers
+//! (what is)  (I/O, one       (what      (pure: stock)             (fleet)
+//!             resource)       was found)
+//! ```
+//!
+//! In reading order: [`scope`] says what is watched. [`watches`] shows resources, [`surroundings`] what they refer to;
+//! [`dereference`] looks for it, one resource at a time, within an [`attempt`]; [`stock`] decides what of it the next pass may
+//! see.
+
+pub mod attempt;
+pub mod backoff;
+pub mod dereference;
+pub mod finalizer;
+pub mod references;
+pub mod scope;
+pub mod shelf;
+pub mod stock;
+pub mod surroundings;
+pub mod trouble;
+pub mod watches;
