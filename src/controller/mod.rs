@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod backoff;
 pub mod dereference;
 pub mod finalizer;
+pub mod publish;
 pub mod references;
 pub mod scope;
 pub mod shelf;

@@ -21,6 +21,16 @@ pub enum About {
     Activation,
 }
 
+impl About {
+    /// The kind, as in a manifest.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Destination => "KinesisDestination",
+            Self::Activation => "AudienceActivation",
+        }
+    }
+}
+
 /// Something that happened once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -37,12 +37,13 @@ pub enum Change {
 }
 
 impl Change {
-    /// Whether a status in which so much is new should be written now, when the last was written at `written`.
-    pub fn is_due(self, written: Option<Timestamp>, now: Timestamp) -> bool {
+    /// From when on a status in which so much is new should be written, when the last was written at `written`; `None` where
+    /// it need not be. Times are [`crate::telemetry::clock::monotonic`]: a clock that is set back holds nothing up.
+    pub fn due_at(self, written: Duration) -> Option<Duration> {
         match self {
-            Self::None => false,
-            Self::Material => true,
-            Self::Counters => written.is_none_or(|written| now.duration_since(written) >= signed(COUNTERS_EVERY)),
+            Self::None => None,
+            Self::Material => Some(written),
+            Self::Counters => Some(written.saturating_add(COUNTERS_EVERY)),
         }
     }
 }
@@ -173,14 +174,13 @@ mod tests {
         assert_eq!(change(&old, &old), Change::None);
         assert_eq!(change(&old, &counted), Change::Counters);
         assert!(material_change(&counted, &told));
-        for (change, written, due) in [
-            (Change::None, None, false),
-            (Change::Counters, None, true),
-            (Change::Counters, Some(at(1)), false),
-            (Change::Counters, Some(at(0)), true),
-            (Change::Material, Some(at(29)), true),
+        let written = Duration::from_secs(100);
+        for (change, due) in [
+            (Change::None, None),
+            (Change::Counters, Some(written + COUNTERS_EVERY)),
+            (Change::Material, Some(written)),
         ] {
-            assert_eq!(change.is_due(written, at(30)), due, "{change:?} {written:?}");
+            assert_eq!(change.due_at(written), due, "{change:?}");
         }
     }
 }

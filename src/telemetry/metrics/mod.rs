@@ -83,6 +83,21 @@ impl Metrics {
         lock(&self.samples).reconciles.entry(controller).or_default().panics += 1;
     }
 
+    /// Counts one write of a status of that kind, by its result: one of a fixed set.
+    pub fn count_status_write(&self, kind: &'static str, result: &'static str) {
+        *lock(&self.samples).api_server.status_writes.entry((kind, result)).or_default() += 1;
+    }
+
+    /// Takes how many objects hold another status than the newest.
+    pub fn set_statuses_pending(&self, count: u64) {
+        lock(&self.samples).api_server.statuses_pending = Some(count);
+    }
+
+    /// Counts one Kubernetes Event, by its result: one of a fixed set.
+    pub fn count_event(&self, result: &'static str) {
+        *lock(&self.samples).api_server.events.entry(result).or_default() += 1;
+    }
+
     /// Everything, as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
@@ -160,7 +175,10 @@ pub fn reference() -> String {
     }
     out.push_str(
         "\n`reason` is a reason of the `Delivering` condition, `trigger` one of `audience`, `attribute`, `identity`, \
-         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`.\n",
+         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`. `kind` is the kind of a resource; `result` of a \
+         status one of `written`, `changed` (the object was, meanwhile; it is tried again), `gone`, `forbidden`, `refused`, \
+         `timeout`, `unreachable`, and of an Event one of `written`, `dropped` (too many waited), `forbidden`, `refused`, \
+         `timeout`, `unreachable`.\n",
     );
     out
 }
@@ -261,6 +279,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_the_api_server_is_counted_by_what_came_of_it() {
+        let metrics = Metrics::default();
+        assert!(!metrics.encode().unwrap().contains("status"), "nobody writes any");
+        metrics.count_status_write("KinesisDestination", "written");
+        metrics.count_status_write("KinesisDestination", "written");
+        metrics.count_status_write("AudienceActivation", "forbidden");
+        metrics.set_statuses_pending(3);
+        metrics.count_event("dropped");
+        let text = metrics.encode().unwrap();
+        for line in [
+            "activation_status_writes_total{kind=\"KinesisDestination\",result=\"written\"} 2",
+            "activation_status_writes_total{kind=\"AudienceActivation\",result=\"forbidden\"} 1",
+            "activation_status_pending 3",
+            "activation_kubernetes_events_total{result=\"dropped\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
     fn a_hostile_name_stays_inside_its_quotes() {
         let metrics = Metrics::default();
         metrics.set_dataflow("a\"} 1\nb", "x", sample());
@@ -271,6 +309,9 @@ mod tests {
     fn every_metric_has_points_with_just_the_labels_that_its_row_names() {
         let mut samples = Samples { hub: Some(HubSample::default()), ..Samples::default() };
         samples.ingest.requests.insert(200, 1);
+        samples.api_server.status_writes.insert(("KinesisDestination", "written"), 1);
+        samples.api_server.statuses_pending = Some(1);
+        samples.api_server.events.insert("written", 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
         samples.reconciles.entry("audienceactivation").or_default();
         for metric in table::all() {

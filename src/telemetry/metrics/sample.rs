@@ -72,6 +72,17 @@ pub(super) struct IngestSample {
     pub(super) bytes: u64,
 }
 
+/// What was told an API server since the process started.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ApiServerSample {
+    /// Writes of statuses, by kind and result.
+    pub(super) status_writes: BTreeMap<(&'static str, &'static str), u64>,
+    /// Statuses that wait; `None` where nobody writes any.
+    pub(super) statuses_pending: Option<u64>,
+    /// Events, by result.
+    pub(super) events: BTreeMap<&'static str, u64>,
+}
+
 /// Everything that the table reads.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
@@ -81,4 +92,5 @@ pub struct Samples {
     pub(super) hub: Option<HubSample>,
     /// By controller.
     pub(super) reconciles: BTreeMap<&'static str, ReconcileSample>,
+    pub(super) api_server: ApiServerSample,
 }

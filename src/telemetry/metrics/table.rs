@@ -290,6 +290,34 @@ const METRICS: &[Metric] = &[
         read: |samples| hub(samples, |hub| hub.store_bytes),
     },
     Metric {
+        name: "activation_status_writes",
+        kind: Kind::Counter,
+        labels: &["kind", "result"],
+        help: "Writes of statuses to the API server, by what came of them, since the process started",
+        read: |samples| {
+            let writes = samples.api_server.status_writes.iter();
+            let labels = |kind: &str, result: &str| vec![("kind", kind.to_owned()), ("result", result.to_owned())];
+            writes.map(|((kind, result), count)| point(labels(kind, result), *count)).collect()
+        },
+    },
+    Metric {
+        name: "activation_status_pending",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Objects whose newest status is not written yet, counters that wait for their turn among them",
+        read: |samples| samples.api_server.statuses_pending.iter().map(|count| point(Vec::new(), *count)).collect(),
+    },
+    Metric {
+        name: "activation_kubernetes_events",
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "Kubernetes Events, by what came of them, since the process started",
+        read: |samples| {
+            let events = samples.api_server.events.iter();
+            events.map(|(result, count)| point(vec![("result", (*result).to_owned())], *count)).collect()
+        },
+    },
+    Metric {
         name: "activation_build",
         kind: Kind::Gauge,
         labels: &["version"],
