@@ -13,6 +13,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::Value;
 
 use super::finalizer::{self, Hold};
+use super::publish::FIELD_MANAGER;
 use super::scope::{Kind, Place};
 use super::shelf::Shelf;
 use super::stock::{FoundSecret, Refusal};
@@ -23,8 +24,6 @@ use crate::reconcile::ObjectKey;
 use crate::reconcile::inventory::Secret;
 use crate::telemetry::clock;
 
-/// Who writes, as `metadata.managedFields` shows it.
-pub const FIELD_MANAGER: &str = "activation-operator";
 /// How often Secrets are read again that nobody watches, and what was forbidden is tried again.
 const POLL: Duration = Duration::from_secs(30);
 /// How often everything is looked at again, should a watch have missed something.

@@ -57,6 +57,8 @@ pub struct Stock {
     /// The activations, by uid, of which nothing runs any more.
     drained: BTreeSet<String>,
     ticket: u64,
+    /// Of what was there when stock was last taken, where nothing was brought since.
+    taken: Option<Presence>,
 }
 
 /// What a pass may see.
@@ -89,6 +91,7 @@ impl Stock {
 
     /// Takes up a resource, with the Secrets that were looked for, each with its ticket.
     pub fn bring<K: Kind>(&mut self, object: K, secrets: Vec<(String, u64, FoundSecret)>) {
+        self.taken = None;
         let key = ObjectKey::of(&object);
         for (name, ticket, found) in secrets {
             self.take_secret(ObjectKey::new(&key.namespace, name), ticket, found);
@@ -128,17 +131,20 @@ impl Stock {
 
     /// Takes up that a resource cannot be read, until a person mends something. What was known of it stays.
     pub fn refuse(&mut self, named: Named, refusal: Refusal) {
+        self.taken = None;
         self.failed.remove(&named);
         self.refused.insert(named, refusal);
     }
 
     /// Takes up that a dereference did not come about.
     pub fn fail(&mut self, named: Named) {
+        self.taken = None;
         self.failed.insert(named);
     }
 
     /// Takes up the labels of a namespace; `None` where it is gone. False where that was known.
     pub fn label(&mut self, namespace: &str, labels: Option<BTreeMap<String, String>>) -> bool {
+        self.taken = None;
         let forbidden = self.brought.forbidden_namespaces.remove(namespace);
         let before = match &labels {
             Some(labels) => self.brought.namespaces.insert(namespace.to_owned(), labels.clone()),
@@ -149,12 +155,14 @@ impl Stock {
 
     /// Takes up the labels of every namespace.
     pub fn label_all(&mut self, namespaces: BTreeMap<String, BTreeMap<String, String>>) {
+        self.taken = None;
         self.brought.forbidden_namespaces.clear();
         self.brought.namespaces = namespaces;
     }
 
     /// Takes up that the labels of a namespace may not be read.
     pub fn forbid_labels(&mut self, namespace: &str) {
+        self.taken = None;
         self.brought.namespaces.remove(namespace);
         self.brought.forbidden_namespaces.insert(namespace.to_owned());
     }
@@ -189,9 +197,13 @@ impl Stock {
         found.map(|(named, _)| named.clone()).collect()
     }
 
-    /// What the next pass may see, `before` being what the last one saw. What is not `present` any more is forgotten, and so is
-    /// every Secret that nobody names.
-    pub fn take_stock(&mut self, present: &Presence, before: &Inventory) -> Seen {
+    /// What the next pass may see, `before` being what the last one saw; `None` where that is still so. What is not `present` any
+    /// more is forgotten, and so is every Secret that nobody names.
+    pub fn take_stock(&mut self, present: &Presence, before: &Inventory) -> Option<Seen> {
+        if self.taken.as_ref() == Some(present) {
+            return None;
+        }
+        self.taken = Some(present.clone());
         self.forget(present);
         let mut seen = Seen { inventory: self.brought.clone(), refused: self.refused.clone(), is_whole: true };
         for named in present.keys() {
@@ -217,7 +229,7 @@ impl Stock {
                 seen.refused.entry((About::Activation, key.clone())).or_insert(refusal);
             }
         }
-        seen
+        Some(seen)
     }
 
     fn forget(&mut self, present: &Presence) {
@@ -250,3 +262,6 @@ fn unreadable_destination(activation: &AudienceActivation, destination: &ObjectK
     }
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::future::ready;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::{StreamExt as _, pin_mut, stream};
+use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::controller::{Action, Config, Error, ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -97,28 +97,24 @@ impl<K: Kind> Default for Stores<K> {
 }
 
 impl<K: Kind> Stores<K> {
-    /// Until every one of them has read everything once; false where a watch ended before.
-    pub async fn are_synced(&self) -> bool {
-        for store in &self.stores {
-            if store.wait_until_ready().await.is_err() {
-                return false;
-            }
-        }
-        true
+    /// Whether every one of them has read everything once.
+    pub fn are_synced(&self) -> bool {
+        // Where a watch ended before, that is told by whoever ran it.
+        let synced = |store: &Store<_>| store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok());
+        self.stores.iter().all(synced)
     }
 
-    /// The metadata of each object.
-    pub fn each(&self, mut look: impl FnMut(&ObjectKey, &ObjectMeta)) {
-        for object in self.stores.iter().flat_map(Store::state) {
-            look(&ObjectKey::of(&*object), kube::Resource::meta(&*object));
-        }
+    /// Each object, as the watch last showed it.
+    pub fn objects(&self) -> impl Iterator<Item = Arc<DeserializeGuard<K>>> {
+        self.stores.iter().flat_map(Store::state)
     }
 
     /// Adds what is there.
     pub fn add_to(&self, presence: &mut Presence) {
-        self.each(|key, metadata| {
-            presence.insert((K::ABOUT, key.clone()), metadata.uid.clone().unwrap_or_default());
-        });
+        for object in self.objects() {
+            let uid = kube::Resource::meta(&*object).uid.clone().unwrap_or_default();
+            presence.insert((K::ABOUT, ObjectKey::of(&*object)), uid);
+        }
     }
 }
 

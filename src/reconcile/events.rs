@@ -31,6 +31,9 @@ impl About {
     }
 }
 
+/// The action of what a pass found.
+const RECONCILE: &str = "Reconcile";
+
 /// Something that happened once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -40,6 +43,9 @@ pub struct Event {
     pub key: ObjectKey,
     /// Whether it is a Warning, not Normal.
     pub warning: bool,
+    /// What was being done. Kubernetes counts Events of one action and one reason as one, whatever their messages: each alert is
+    /// an action of its own.
+    pub action: &'static str,
     /// What happened.
     pub reason: Reason,
     /// In a sentence, with the mend.
@@ -73,16 +79,17 @@ pub fn of_destination(
     old: Option<&KinesisDestinationStatus>,
     new: &KinesisDestinationStatus,
 ) -> Vec<Event> {
-    let event = |warning, reason, message: &str| Event {
+    let event = |warning, action, reason, message: &str| Event {
         about: About::Destination,
         key: key.clone(),
         warning,
+        action,
         reason,
         message: message.to_owned(),
     };
     let before = old.map_or(&[][..], |old| &old.conditions);
     let mut events: Vec<Event> = ready_change(before, &new.conditions)
-        .map(|(warning, reason, message)| event(warning, reason, message))
+        .map(|(warning, reason, message)| event(warning, RECONCILE, reason, message))
         .into_iter()
         .collect();
     let version = |status: &KinesisDestinationStatus| {
@@ -92,7 +99,7 @@ pub fn of_destination(
         && old != new
     {
         let message = "The Secret changed: dataflows take up its keys without a restart.";
-        events.push(event(false, Reason::CredentialsRotated, message));
+        events.push(event(false, "RotateCredentials", Reason::CredentialsRotated, message));
     }
     events
 }
@@ -106,26 +113,27 @@ pub fn of_activation(
     rules: &AlertRules,
     now: Timestamp,
 ) -> (Vec<Event>, Vec<Notification>) {
-    let event = |warning, reason, message: &str| Event {
+    let event = |warning, action, reason, message: &str| Event {
         about: About::Activation,
         key: key.clone(),
         warning,
+        action,
         reason,
         message: message.to_owned(),
     };
     let none = AudienceActivationStatus::default();
     let before = old.unwrap_or(&none);
     let mut events: Vec<Event> = ready_change(&before.conditions, &new.conditions)
-        .map(|(warning, reason, message)| event(warning, reason, message))
+        .map(|(warning, reason, message)| event(warning, RECONCILE, reason, message))
         .into_iter()
         .collect();
     if new.last_handled_resync_at.is_some() && new.last_handled_resync_at != before.last_handled_resync_at {
         let message = "A resync began: every member of a mapped audience is exported again.";
-        events.push(event(false, Reason::ResyncStarted, message));
+        events.push(event(false, "Resync", Reason::ResyncStarted, message));
     }
     if !notices::is_complete(before) && notices::is_complete(new) {
         let message = "The members of every mapped audience have been exported.";
-        events.push(event(false, Reason::BackfillCompleted, message));
+        events.push(event(false, "Backfill", Reason::BackfillCompleted, message));
     }
     let mut notifications = Vec::new();
     for transition in transitions {
@@ -134,7 +142,7 @@ pub fn of_activation(
         let reason = if firing { Reason::AlertsFiring } else { Reason::NoAlerts };
         let message =
             format!("{} {}: {}", alert.alert_type.as_str(), if firing { "fires" } else { "is over" }, alert.message);
-        events.push(event(firing, reason, &message));
+        events.push(event(firing, alert.alert_type.as_str(), reason, &message));
         notifications.extend(rules.webhook(alert.alert_type).map(|webhook| Notification {
             activation: key.clone(),
             alert: alert.alert_type,
@@ -148,7 +156,8 @@ pub fn of_activation(
     }
     for Notice { alert_type, message } in notices::notices(before, new) {
         let began = alert_type == AlertType::DataflowRunStart;
-        events.push(event(false, if began { Reason::RunStarted } else { Reason::RunEnded }, &message));
+        let reason = if began { Reason::RunStarted } else { Reason::RunEnded };
+        events.push(event(false, alert_type.as_str(), reason, &message));
         notifications.extend(rules.webhook(alert_type).map(|webhook| Notification {
             activation: key.clone(),
             alert: alert_type,

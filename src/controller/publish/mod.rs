@@ -27,6 +27,7 @@ pub mod status;
 mod write;
 
 pub use status::{Status, Subject};
+pub(crate) use write::resource;
 
 use entry::Failure;
 use queue::{Next, Queue, Write};
