@@ -19,7 +19,7 @@ use crate::hub::Hub;
 use crate::hub::retention::Retention;
 use crate::kinesis::client::{HttpPool, Proxy};
 use crate::reconcile::ProcessPolicy;
-use crate::runtime::http::{self, Endpoints, Intake, TlsFiles, Tokens, check_exposure};
+use crate::runtime::http::{self, Endpoints, Gate, Intake, Office, Probes, TlsFiles, Tokens, check_exposure};
 use crate::runtime::shutdown::Signals;
 use crate::runtime::webhooks;
 use crate::standalone::Summary;
@@ -29,7 +29,7 @@ use crate::standalone::updates::Updates;
 use crate::store::Store;
 use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
-use crate::telemetry::logging::{self, Format};
+use crate::telemetry::logging::{self, Filter, Format};
 use crate::telemetry::metrics::Metrics;
 
 /// How much of the store is kept in memory (128 MiB).
@@ -102,15 +102,16 @@ enum OnPositionLost {
 pub fn run(arguments: StandaloneArguments) -> ExitCode {
     let redraw = io::stdout().is_terminal();
     let level = if redraw && io::stderr().is_terminal() { "warn" } else { QUIET };
-    if let Err(error) = logging::init(arguments.log_format, arguments.log.as_deref().unwrap_or(level)) {
-        return failed(&error);
-    }
+    let log = match logging::init(arguments.log_format, arguments.log.as_deref().unwrap_or(level)) {
+        Ok(log) => log,
+        Err(error) => return failed(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
     let until_idle = arguments.until_idle;
-    let result = runtime.block_on(serve(arguments, redraw));
+    let result = runtime.block_on(serve(arguments, log, redraw));
     // Standard input may never end; everything else has.
     runtime.shutdown_background();
     match result {
@@ -127,11 +128,18 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, Box<dyn std::error::Error>> {
+async fn serve(
+    arguments: StandaloneArguments,
+    log: Filter,
+    redraw: bool,
+) -> Result<Summary, Box<dyn std::error::Error>> {
     let scheme = if arguments.tls_cert.is_some() { "https" } else { "http" };
     let tls = arguments.tls_cert.zip(arguments.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
     let exposure = check_exposure(arguments.listen, tls.as_ref(), arguments.token_file.as_deref())?;
-    let tokens = arguments.token_file.as_deref().map(Tokens::load).transpose()?;
+    let gate = match arguments.token_file.as_deref() {
+        Some(path) => Gate::TokenFile { tokens: Tokens::load(path)?, exposure },
+        None => Gate::Open,
+    };
     let listener = http::bind(arguments.listen)?;
     let address = listener.local_addr()?;
 
@@ -148,15 +156,15 @@ async fn serve(arguments: StandaloneArguments, redraw: bool) -> Result<Summary, 
     let (metrics, heartbeats, desks) = (Metrics::default(), Heartbeats::default(), Desks::default());
     let readiness = Readiness::default();
     readiness.shut(shell::READY, "the manifests are not taken up yet");
+    let probes = Probes { heartbeats: heartbeats.clone(), readiness: readiness.clone(), hub: Some(hub.clone()) };
     let router = http::router(Endpoints {
+        gate,
         hub: Some(hub.clone()),
-        metrics: metrics.clone(),
-        heartbeats: heartbeats.clone(),
-        readiness: readiness.clone(),
-        tokens,
-        exposure,
         intake: Intake::new(INTAKE_BYTES),
-        protected: http::dead_letters::router(store, desks.clone()),
+        dead_letters: Some(Office { store, desks: desks.clone() }),
+        metrics: metrics.clone(),
+        log: Some(log),
+        probes: Some(probes),
     });
     let no_more = CancellationToken::new();
     let server = AbortOnDropHandle::new(tokio::spawn({

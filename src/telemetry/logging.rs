@@ -3,8 +3,10 @@
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,22 +49,45 @@ pub enum LoggingError {
     /// Something else in this process already writes one.
     #[error("the log is already set up: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// There is no log any more.
+    #[error("what is logged cannot be changed any more: {0}")]
+    Gone(#[from] reload::Error),
+}
+
+/// What is logged, to be changed while the process runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Filter(Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// Logs by another filter from now on.
+    pub fn set(&self, filter: &str) -> Result<(), LoggingError> {
+        self.0.reload(parse(filter)?)?;
+        tracing::info!(filter, "what is logged was changed");
+        Ok(())
+    }
+
+    /// The filter in force.
+    pub fn shown(&self) -> Result<String, LoggingError> {
+        Ok(self.0.with_current(ToString::to_string)?)
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    EnvFilter::try_new(filter).map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
 }
 
 /// Starts the log. `filter` is in the words of `RUST_LOG`: a level, or levels by module.
-pub fn init(format: Format, filter: &str) -> Result<(), LoggingError> {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(format == Format::Text && std::io::stderr().is_terminal());
+pub fn init(format: Format, filter: &str) -> Result<Filter, LoggingError> {
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let log = tracing_subscriber::registry().with(filter);
+    let lines =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(format == Format::Text && std::io::stderr().is_terminal());
     match format {
         // Which module said it concerns whoever collects logs, and nobody who reads them.
-        Format::Text => builder.with_target(false).finish().try_init()?,
-        Format::Json => builder.json().flatten_event(true).finish().try_init()?,
+        Format::Text => log.with(lines.with_target(false)).try_init()?,
+        Format::Json => log.with(lines.json().flatten_event(true)).try_init()?,
     }
-    Ok(())
+    Ok(Filter(handle))
 }
 
 #[cfg(test)]
@@ -72,14 +97,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error_with_the_mend() {
-        let error = init(Format::Text, "hub=loudly").unwrap_err().to_string();
+        let error = init(Format::Text, "hub=loudly").err().unwrap().to_string();
         assert!(error.contains("\"hub=loudly\"") && error.contains("write it as info"), "{error}");
         assert!("xml".parse::<Format>().unwrap_err().to_string().contains("text or json"));
     }
 
     #[test]
     fn a_second_log_is_refused_and_breaks_nothing() {
-        init(Format::Json, "off").unwrap();
+        let filter = init(Format::Json, "off").unwrap();
+        assert_eq!(filter.shown().unwrap(), "off");
+        filter.set("off,activation_operator::hub=error").unwrap();
+        assert_eq!(filter.shown().unwrap(), "activation_operator::hub=error,off");
+        assert!(matches!(filter.set("hub=loudly"), Err(LoggingError::Filter { .. })));
         assert!(matches!(init(Format::Text, "info"), Err(LoggingError::Twice(_))));
     }
 }

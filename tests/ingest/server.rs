@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use activation_operator::hub::{Hub, Writer};
-use activation_operator::runtime::http::{self, Endpoints, Exposure, HttpError, Intake, TlsFiles, Tokens};
+use activation_operator::runtime::http::{
+    self, Endpoints, Exposure, Gate, HttpError, Intake, Probes, TlsFiles, Tokens,
+};
 use activation_operator::store::{Store, StoreError};
 use activation_operator::telemetry::health::{Heartbeats, Readiness};
 use activation_operator::telemetry::metrics::Metrics;
@@ -30,6 +32,7 @@ pub(crate) struct Options<'a> {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) network: bool,
     pub(crate) intake: Option<Intake>,
+    pub(crate) gate: Option<Gate>,
 }
 
 impl Server {
@@ -39,17 +42,23 @@ impl Server {
 
     pub(crate) fn start_with(data: &Path, options: Options<'_>) -> Self {
         let (hub, writer) = Hub::start(Store::open(data, 16 << 20).unwrap()).unwrap();
-        let endpoints = Endpoints {
-            hub: Some(hub.clone()),
-            metrics: Metrics::default(),
-            heartbeats: Heartbeats::default(),
-            readiness: Readiness::default(),
-            tokens: options.token_file.map(|path| Tokens::load(path).unwrap()),
-            exposure: if options.network { Exposure::Network } else { Exposure::Loopback },
-            intake: options.intake.unwrap_or_default(),
-            protected: axum::Router::new(),
+        let (heartbeats, readiness) = (Heartbeats::default(), Readiness::default());
+        let exposure = if options.network { Exposure::Network } else { Exposure::Loopback };
+        let gate = match (options.gate, options.token_file) {
+            (Some(gate), _) => gate,
+            (None, Some(path)) => Gate::TokenFile { tokens: Tokens::load(path).unwrap(), exposure },
+            (None, None) => Gate::Open,
         };
-        let (heartbeats, readiness) = (endpoints.heartbeats.clone(), endpoints.readiness.clone());
+        let probes = Probes { heartbeats: heartbeats.clone(), readiness: readiness.clone(), hub: Some(hub.clone()) };
+        let endpoints = Endpoints {
+            gate,
+            hub: Some(hub.clone()),
+            intake: options.intake.unwrap_or_default(),
+            dead_letters: None,
+            metrics: Metrics::default(),
+            log: None,
+            probes: Some(probes),
+        };
         let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! The dead letters of a dataflow: listed and shown from the store, sent again and dropped by the running worker.
+//! Effects: the dead letters of a dataflow: listed and shown from the store, sent again and dropped by the running worker.
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -9,6 +9,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::gate::Guard;
+use super::right::Right;
 use super::{later, problem};
 use crate::dataflow::dead_letters::{self, PAGE, Selection};
 use crate::dataflow::{DataflowError, Desk, Desks, state};
@@ -20,11 +22,13 @@ const SELECTION: &str = "send \"all\" or {\"sequences\": [1, 2]} with Content-Ty
 /// A selection as a client sent it.
 type Sent = Result<Json<Selection>, JsonRejection>;
 
-/// Who answers.
+/// Who answers. Cheap to clone.
 #[derive(Clone)]
-struct Office {
-    store: Store,
-    desks: Desks,
+pub struct Office {
+    /// Where the letters are.
+    pub store: Store,
+    /// The running workers.
+    pub desks: Desks,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,13 +41,20 @@ struct Page {
 }
 
 /// `/v1/dead-letters/{namespace}/{name}`, its letters by number, and what can be done with them.
-pub fn router(store: Store, desks: Desks) -> Router {
+pub(super) fn router(office: Office, guard: &Guard) -> Router {
+    let read = |methods| guard.behind(|_| Right::ReadDeadLetters, methods);
+    let change = |methods| guard.behind(to_change, methods);
     Router::new()
-        .route("/v1/dead-letters/{namespace}/{name}", get(list))
-        .route("/v1/dead-letters/{namespace}/{name}/{sequence}", get(show))
-        .route("/v1/dead-letters/{namespace}/{name}/resend", post(resend))
-        .route("/v1/dead-letters/{namespace}/{name}/drop", post(discard))
-        .with_state(Office { store, desks })
+        .route("/v1/dead-letters/{namespace}/{name}", read(get(list)))
+        .route("/v1/dead-letters/{namespace}/{name}/{sequence}", read(get(show)))
+        .route("/v1/dead-letters/{namespace}/{name}/resend", change(post(resend)))
+        .route("/v1/dead-letters/{namespace}/{name}/drop", change(post(discard)))
+        .with_state(office)
+}
+
+fn to_change(parameters: &[(&str, &str)]) -> Right {
+    let named = |wanted: &str| parameters.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| *value);
+    Right::change_dead_letters(named("namespace"), named("name"))
 }
 
 async fn list(

@@ -28,8 +28,7 @@ pub fn check_exposure(
     tls: Option<&TlsFiles>,
     token_file: Option<&Path>,
 ) -> Result<Exposure, ExposureError> {
-    // An IPv4 address may come dressed as an IPv6 one.
-    if address.ip().to_canonical().is_loopback() {
+    if is_loopback(address) {
         return Ok(Exposure::Loopback);
     }
     let missing = match (tls, token_file) {
@@ -41,6 +40,20 @@ pub fn check_exposure(
         }
     };
     Err(ExposureError { address, missing })
+}
+
+/// The same where every caller is reviewed anyway: off loopback the server speaks TLS.
+pub fn check_tls(address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Exposure, ExposureError> {
+    match tls {
+        _ if is_loopback(address) => Ok(Exposure::Loopback),
+        Some(_) => Ok(Exposure::Network),
+        None => Err(ExposureError { address, missing: "TLS: give --tls-cert and --tls-key" }),
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    // An IPv4 address may come dressed as an IPv6 one.
+    address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -62,13 +75,18 @@ mod tests {
                 assert_eq!(message.contains("--token-file"), token.is_none(), "{message}");
                 assert!(message.contains("127.0.0.1"), "{message}");
             }
+            assert_eq!(check_tls(address, Some(&tls)), Ok(Exposure::Network));
+            let message = check_tls(address, None).unwrap_err().to_string();
+            assert!(message.contains("--tls-cert") && !message.contains("--token-file"), "{message}");
         }
     }
 
     #[test]
     fn on_loopback_both_are_optional() {
         for address in ["127.0.0.1:0", "127.8.9.10:1", "[::1]:8080", "[::ffff:127.0.0.1]:80"] {
-            assert_eq!(check_exposure(address.parse().unwrap(), None, None), Ok(Exposure::Loopback), "{address}");
+            let parsed = address.parse().unwrap();
+            assert_eq!(check_exposure(parsed, None, None), Ok(Exposure::Loopback), "{address}");
+            assert_eq!(check_tls(parsed, None), Ok(Exposure::Loopback), "{address}");
         }
     }
 }

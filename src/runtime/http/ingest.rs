@@ -10,6 +10,8 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::body::{self, BodyError, Intake, Packing};
+use super::gate::Guard;
+use super::right::Right;
 use super::{later, problem};
 use crate::hub::Hub;
 use crate::hub::ingest::{self, Answer, IngestError, MAX_BODY_BYTES, MAX_KEY_BYTES};
@@ -33,8 +35,9 @@ struct Ingest {
     intake: Intake,
 }
 
-pub(super) fn router(hub: Hub, intake: Intake) -> Router {
-    Router::new().route(PATH, post(take_up)).with_state(Ingest { hub, intake })
+pub(super) fn router(hub: Hub, intake: Intake, guard: &Guard) -> Router {
+    let methods = guard.behind(|_| Right::Ingest, post(take_up));
+    Router::new().route(PATH, methods).with_state(Ingest { hub, intake })
 }
 
 /// What a request did, for the metrics.

@@ -1,18 +1,29 @@
-//! Effects: the HTTP server. Profile updates in, profiles out, probes and metrics.
+//! Effects: the HTTP server. Profile updates in, profiles and dead letters out, metrics, what is logged, and the probes.
+//!
+//! Reading order: [`right`] (what each route asks of its caller), [`gate`] (who asks it: nobody, a token file, the API server by way
+//! of [`review`]), then the routes.
 //!
 //! Everything that a client can make large is bounded: connections, headers, bodies, their sum, and the time each may take.
 //! Every refusal is JSON, `{"error": what, where, how to mend it}`.
 
-mod auth;
 mod body;
+mod cache;
+mod claims;
 mod connections;
-pub mod dead_letters;
+mod dead_letters;
 mod exposure;
+mod gate;
 mod ingest;
+mod log;
+mod metrics;
 mod probes;
 mod profiles;
+mod review;
+mod right;
 mod serve;
 mod tls;
+mod tokens;
+mod verdict;
 
 use axum::Json;
 use axum::Router;
@@ -20,56 +31,61 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use gate::Guard;
+
 use crate::hub::Hub;
-use crate::telemetry::health::{Heartbeats, Readiness};
+use crate::telemetry::logging::Filter;
 use crate::telemetry::metrics::Metrics;
 
-pub use auth::{AuthError, Tokens};
 pub use body::Intake;
-pub use exposure::{Exposure, ExposureError, check_exposure};
+pub use dead_letters::Office;
+pub use exposure::{Exposure, ExposureError, check_exposure, check_tls};
+pub use gate::Gate;
+pub use probes::{Probes, probes};
+pub use review::{ReviewError, Reviews};
+pub use right::{AUDIENCE, Right};
 pub use serve::{HttpError, bind, serve};
 pub use tls::{TlsError, TlsFiles};
+pub use tokens::{TokenFileError, Tokens};
 
 /// What the server serves.
 #[derive(Clone)]
 pub struct Endpoints {
+    /// Who may use everything but the probes.
+    pub gate: Gate,
     /// The profile hub; without one there is neither ingest nor read.
     pub hub: Option<Hub>,
-    /// What `/metrics` tells.
-    pub metrics: Metrics,
-    /// What `/livez` tells.
-    pub heartbeats: Heartbeats,
-    /// What `/readyz` tells.
-    pub readiness: Readiness,
-    /// Who may use everything but the probes; `None` asks for no token.
-    pub tokens: Option<Tokens>,
-    /// Who can reach the server.
-    pub exposure: Exposure,
     /// Room for request bodies that are being received.
     pub intake: Intake,
-    /// Further routes, which need a token like the others.
-    pub protected: Router,
+    /// The dead letters.
+    pub dead_letters: Option<Office>,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
+    /// What is logged, to be read and changed.
+    pub log: Option<Filter>,
+    /// The probes, where they have no listener of their own.
+    pub probes: Option<Probes>,
 }
 
-/// The routes, with what guards them.
+/// The routes, each behind the right that it needs.
 pub fn router(endpoints: Endpoints) -> Router {
-    let Endpoints { hub, metrics, heartbeats, readiness, tokens, exposure, intake, protected } = endpoints;
-    let scrape = probes::metrics(metrics.clone(), hub.clone());
-    let mut guarded = protected;
-    let mut open = probes::router(heartbeats, readiness, hub.clone());
-    match exposure {
-        Exposure::Loopback => open = open.merge(scrape),
-        Exposure::Network => guarded = guarded.merge(scrape),
-    }
+    let Endpoints { gate, hub, intake, dead_letters, metrics, log, probes } = endpoints;
+    let guard = Guard::new(gate, metrics.clone());
+    let mut routes = metrics::router(metrics.clone(), hub.clone(), &guard);
     if let Some(hub) = hub {
-        guarded = guarded.merge(profiles::router(hub.clone())).merge(ingest::router(hub, intake));
+        routes = routes.merge(profiles::router(hub.clone(), &guard)).merge(ingest::router(hub, intake, &guard));
     }
-    let guarded = match tokens {
-        Some(tokens) => auth::guard(guarded, tokens),
-        None => guarded,
-    };
-    ingest::counted(guarded, metrics)
-        .merge(open)
+    if let Some(office) = dead_letters {
+        routes = routes.merge(dead_letters::router(office, &guard));
+    }
+    if let Some(filter) = log {
+        routes = routes.merge(log::router(filter, &guard));
+    }
+    let mut routes = ingest::counted(routes, metrics);
+    if let Some(probes) = probes {
+        routes = routes.merge(probes::routes(probes));
+    }
+    routes
         .fallback(no_such_route)
         .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method"))
 }
@@ -94,31 +110,4 @@ fn later(status: StatusCode, seconds: u16, error: impl Into<String>) -> Response
     let mut response = problem(status, error);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_process_without_a_hub_serves_its_probes_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokens");
-        std::fs::write(&path, "secret").unwrap();
-        for exposure in [Exposure::Loopback, Exposure::Network] {
-            // The router refuses by panicking what does not fit together.
-            let routes = router(Endpoints {
-                hub: None,
-                metrics: Metrics::default(),
-                heartbeats: Heartbeats::default(),
-                readiness: Readiness::default(),
-                tokens: Some(Tokens::load(&path).unwrap()),
-                exposure,
-                intake: Intake::default(),
-                protected: Router::new(),
-            });
-            assert!(routes.has_routes());
-        }
-    }
 }

@@ -1,9 +1,9 @@
-//! Effects: `/livez`, `/readyz` and `/metrics`. The probes ask nothing of AWS: an outage there must not restart the process.
+//! Effects: `/livez` and `/readyz`. They ask nothing of AWS nor of the API server: an outage there must not restart the process.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,27 +11,29 @@ use serde_json::json;
 
 use super::problem;
 use crate::hub::Hub;
-use crate::store::StoreError;
 use crate::telemetry::clock;
 use crate::telemetry::health::{Heartbeats, Readiness};
-use crate::telemetry::metrics::{CONTENT_TYPE, HubSample, Metrics};
 
+/// What the probes tell.
 #[derive(Clone)]
-struct Ready {
-    readiness: Readiness,
-    hub: Option<Hub>,
+pub struct Probes {
+    /// What `/livez` tells.
+    pub heartbeats: Heartbeats,
+    /// What `/readyz` tells.
+    pub readiness: Readiness,
+    /// The profile hub, which must run where there is one.
+    pub hub: Option<Hub>,
 }
 
-/// The probes, which need no token.
-pub(super) fn router(heartbeats: Heartbeats, readiness: Readiness, hub: Option<Hub>) -> Router {
+/// The probes and nothing else, for a listener of their own. They need no token.
+pub fn probes(probes: Probes) -> Router {
+    routes(probes).fallback(async || problem(StatusCode::NOT_FOUND, "here are /livez and /readyz, and nothing else"))
+}
+
+pub(super) fn routes(Probes { heartbeats, readiness, hub }: Probes) -> Router {
     let live = Router::new().route("/livez", get(livez)).with_state(heartbeats);
-    let ready = Router::new().route("/readyz", get(readyz)).with_state(Ready { readiness, hub });
+    let ready = Router::new().route("/readyz", get(readyz)).with_state((readiness, hub));
     live.merge(ready)
-}
-
-/// The metrics.
-pub(super) fn metrics(metrics: Metrics, hub: Option<Hub>) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state((metrics, hub))
 }
 
 async fn livez(State(heartbeats): State<Heartbeats>) -> Response {
@@ -57,36 +59,13 @@ async fn livez(State(heartbeats): State<Heartbeats>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error, "loops": ages }))).into_response()
 }
 
-async fn readyz(State(ready): State<Ready>) -> Response {
-    let mut missing = ready.readiness.missing();
-    if ready.hub.is_some_and(|hub| !hub.is_running()) {
+async fn readyz(State((readiness, hub)): State<(Readiness, Option<Hub>)>) -> Response {
+    let mut missing = readiness.missing();
+    if hub.is_some_and(|hub| !hub.is_running()) {
         missing.push("hub: its writer has stopped, see the log for why".to_owned());
     }
     if missing.is_empty() {
         return Json(json!({ "status": "ready" })).into_response();
     }
     problem(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}", missing.join("; ")))
-}
-
-async fn scrape(State((metrics, hub)): State<(Metrics, Option<Hub>)>) -> Response {
-    if let Some(hub) = hub {
-        match tokio::task::spawn_blocking(move || sample(&hub)).await {
-            Ok(Ok(sample)) => metrics.set_hub(sample),
-            Ok(Err(error)) => tracing::warn!(%error, "the hub's metrics are those of before"),
-            Err(error) => tracing::warn!(%error, "the hub's metrics are those of before"),
-        }
-    }
-    match metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}")),
-    }
-}
-
-fn sample(hub: &Hub) -> Result<HubSample, StoreError> {
-    Ok(HubSample {
-        queued_bytes: hub.queued_bytes(),
-        log_first: hub.store().first_position()?,
-        log_head: *hub.head().borrow(),
-        store_bytes: hub.store().disk_bytes(),
-    })
 }

@@ -11,12 +11,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::gate::Guard;
+use super::right::Right;
 use super::{later, problem};
 use crate::hub::Hub;
 use crate::store::{StoreError, StoredProfile};
 
-pub(super) fn router(hub: Hub) -> Router {
-    Router::new().route("/v1/profiles/{merge_policy_id}/{profile_id}", get(read)).with_state(hub)
+pub(super) fn router(hub: Hub, guard: &Guard) -> Router {
+    let methods = guard.behind(|_| Right::ReadProfiles, get(read));
+    Router::new().route("/v1/profiles/{merge_policy_id}/{profile_id}", methods).with_state(hub)
 }
 
 /// One profile, and the change that made it what it is.

@@ -98,6 +98,11 @@ impl Metrics {
         *lock(&self.samples).api_server.events.entry(result).or_default() += 1;
     }
 
+    /// Counts one request that was not let in: the right that it needed, and why.
+    pub fn count_refused(&self, right: &'static str, reason: &'static str) {
+        *lock(&self.samples).refused.entry((right, reason)).or_default() += 1;
+    }
+
     /// Everything, as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
@@ -178,7 +183,10 @@ pub fn reference() -> String {
          `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`. `kind` is the kind of a resource; `result` of a \
          status one of `written`, `changed` (the object was, meanwhile; it is tried again), `gone`, `forbidden`, `refused`, \
          `timeout`, `unreachable`, and of an Event one of `written`, `dropped` (too many waited), `forbidden`, `refused`, \
-         `timeout`, `unreachable`.\n",
+         `timeout`, `unreachable`. \
+         Of refused requests, \
+         `right` is one of `ingest`, `read_profiles`, `read_dead_letters`, `change_dead_letters`, `read_metrics`, `read_log`, \
+         `change_log`, and `reason` one of `no_token`, `unauthenticated`, `forbidden`, `unavailable`.\n",
     );
     out
 }
@@ -312,6 +320,7 @@ mod tests {
         samples.api_server.status_writes.insert(("KinesisDestination", "written"), 1);
         samples.api_server.statuses_pending = Some(1);
         samples.api_server.events.insert("written", 1);
+        samples.refused.insert(("ingest", "no_token"), 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
         samples.reconciles.entry("audienceactivation").or_default();
         for metric in table::all() {

@@ -89,6 +89,8 @@ pub struct Samples {
     /// By namespace and activation.
     pub(super) dataflows: BTreeMap<(String, String), DataflowSample>,
     pub(super) ingest: IngestSample,
+    /// Requests that were not let in, by right and reason.
+    pub(super) refused: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) hub: Option<HubSample>,
     /// By controller.
     pub(super) reconciles: BTreeMap<&'static str, ReconcileSample>,

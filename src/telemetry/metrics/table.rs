@@ -262,6 +262,20 @@ const METRICS: &[Metric] = &[
         read: |samples| vec![point(Vec::new(), samples.ingest.bytes)],
     },
     Metric {
+        name: "activation_refused_requests",
+        kind: Kind::Counter,
+        labels: &["right", "reason"],
+        help: "Requests that were not let in, by the right that they needed, since the process started",
+        read: |samples| {
+            let refused = samples.refused.iter();
+            refused
+                .map(|((right, reason), count)| {
+                    point(vec![("right", (*right).to_owned()), ("reason", (*reason).to_owned())], *count)
+                })
+                .collect()
+        },
+    },
+    Metric {
         name: "activation_hub_queued_bytes",
         kind: Kind::Gauge,
         labels: &[],

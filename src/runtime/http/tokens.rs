@@ -4,15 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::{body, problem};
 use crate::telemetry::clock;
 
 /// How often the file is looked at, at most: a token that was taken out is refused after that.
@@ -23,7 +17,7 @@ const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Why there are no tokens.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthError {
+pub enum TokenFileError {
     /// The file cannot be read.
     #[error("token file {path} cannot be read: {source}: check --token-file, and that this user may read it")]
     Unreadable {
@@ -54,7 +48,7 @@ struct Loaded {
 
 impl Tokens {
     /// Reads the file.
-    pub fn load(path: &Path) -> Result<Self, AuthError> {
+    pub fn load(path: &Path) -> Result<Self, TokenFileError> {
         let state = Loaded { digests: read(path)?, looked_at: clock::monotonic() };
         Ok(Self { path: path.into(), state: Arc::new(Mutex::new(state)) })
     }
@@ -77,10 +71,10 @@ impl Tokens {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<[u8; 32]>, AuthError> {
-    let text = std::fs::read(path).map_err(|source| AuthError::Unreadable { path: path.to_owned(), source })?;
+fn read(path: &Path) -> Result<Vec<[u8; 32]>, TokenFileError> {
+    let text = std::fs::read(path).map_err(|source| TokenFileError::Unreadable { path: path.to_owned(), source })?;
     if text.len() > MAX_FILE_BYTES {
-        return Err(AuthError::TooLarge(path.to_owned()));
+        return Err(TokenFileError::TooLarge(path.to_owned()));
     }
     let digests: Vec<[u8; 32]> = text
         .split(|byte| *byte == b'\n')
@@ -88,45 +82,7 @@ fn read(path: &Path) -> Result<Vec<[u8; 32]>, AuthError> {
         .filter(|line| !line.is_empty())
         .map(|line| Sha256::digest(line).into())
         .collect();
-    if digests.is_empty() { Err(AuthError::Empty(path.to_owned())) } else { Ok(digests) }
-}
-
-/// Asks for a token before any of the routes is reached.
-pub(super) fn guard(router: Router, tokens: Tokens) -> Router {
-    router.layer(middleware::from_fn_with_state(tokens, require_token))
-}
-
-async fn require_token(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    let token = given.and_then(bearer);
-    if token.is_some_and(|token| tokens.allow(token)) {
-        return next.run(request).await;
-    }
-    let refused = refuse(given.is_some());
-    // Else a client that is still sending never gets to read the answer.
-    let (head, body) = request.into_parts();
-    body::pass_over(&head.headers, body).await;
-    refused
-}
-
-/// The token of an `Authorization` header, if it is of that scheme.
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
-fn refuse(given: bool) -> Response {
-    let (challenge, error) = if given {
-        (
-            "Bearer error=\"invalid_token\"",
-            "the token is not known: send one of the token file's as Authorization: Bearer TOKEN",
-        )
-    } else {
-        ("Bearer", "no token: send it as Authorization: Bearer TOKEN")
-    };
-    let mut response = problem(StatusCode::UNAUTHORIZED, error);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    response
+    if digests.is_empty() { Err(TokenFileError::Empty(path.to_owned())) } else { Ok(digests) }
 }
 
 #[cfg(test)]
@@ -150,7 +106,7 @@ mod tests {
     fn a_file_without_a_token_is_refused_with_the_mend() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
-        assert!(matches!(Tokens::load(&path), Err(AuthError::Unreadable { .. })));
+        assert!(matches!(Tokens::load(&path), Err(TokenFileError::Unreadable { .. })));
         std::fs::write(&path, "\n \n").unwrap();
         let message = Tokens::load(&path).err().unwrap().to_string();
         assert!(message.ends_with("holds no token: write one token a line"), "{message}");
