@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: quickstart test lint independent controlplane generate bench campaign clean
+.PHONY: quickstart test lint independent controlplane helm generate bench campaign clean
 
 # A stream, an operator and a few thousand updates on this machine; ends by itself.
 quickstart:
@@ -12,7 +12,7 @@ quickstart:
 	examples/quickstart/run.sh target/release
 
 # Everything, the quick ones first.
-test: lint controlplane
+test: lint controlplane helm
 	$(CARGO) test --locked --lib --bins --workspace
 	$(CARGO) test --locked --workspace --test '*' -- --test-threads 2
 	$(CARGO) build --locked --workspace --bins
@@ -30,10 +30,15 @@ independent:
 controlplane:
 	tests/controlplane/build.sh
 
+# Helm, built once, for the tests of the chart.
+helm:
+	tests/chart/helm/build.sh
+
 # What is generated and committed.
 generate:
 	$(CARGO) run --locked -- crd --dir crds
-	UPDATE_DOCS=1 $(CARGO) test --locked --test conditions_docs --test metrics
+	UPDATE_CRDS=1 $(CARGO) test --locked --test chart the_definitions_of_the_chart
+	UPDATE_DOCS=1 $(CARGO) test --locked --test conditions_docs --test metrics --test reference
 
 # Figures and ratios, for docs/performance.md.
 bench:

@@ -400,6 +400,66 @@ async fn what_cannot_be_delivered_is_kept_sent_again_and_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_was_delivered_is_neither_sent_again_nor_dropped_before_that_is_written() {
+    let world = World::new().await;
+    let dataflow = world.start(plan(&["a"])).await;
+    let poison = |key: &str| Fault::new(Kind::PoisonEntry { partition_key: key.to_owned() });
+    world.stub.set_faults(["p", "q", "r"].map(poison).to_vec());
+    world.send(&["p", "q", "r"].map(|profile| entry(profile, "a", 1))).await;
+    until(&dataflow, "three letters", |progress| progress.dead_letters == 3).await;
+    world.stub.clear_faults();
+    let desk = dataflow.desk();
+    assert_eq!(desk.resend(Selection::Sequences(vec![1, 2])).await.unwrap(), 2);
+    // They are delivered, and for up to a second nobody has written so.
+    while world.told("p").is_empty() || world.told("q").is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (dropped, sent) =
+        (desk.discard(Selection::Sequences(vec![1])).await.unwrap(), desk.resend(Selection::All).await.unwrap());
+    until(&dataflow, "all to be through", |progress| !progress.busy && progress.dead_letters == 0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!((dropped, sent), (0, 1), "only the third was left");
+    assert_eq!((world.told("p").len(), world.told("q").len(), world.told("r").len()), (1, 1, 1));
+    assert_eq!(dataflow.progress().borrow().dead_letters, 0);
+    world.stub.set_faults(vec![poison("p")]);
+    world.send(&[entry("p", "a", 2)]).await;
+    until(&dataflow, "one letter", |progress| progress.dead_letters == 1).await;
+    dataflow.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_took_over_without_a_clean_hand_over_waits_out_the_request_timeout() {
+    let world = World::new().await;
+    let dataflow = world.start(plan(&["a"])).await;
+    world.send(&[entry("p", "a", 0)]).await;
+    until_idle(&world, &dataflow).await;
+    // One record is on its way, and stays there for long, when its sender is gone.
+    world.stub.set_faults(vec![Fault::new(Kind::Latency { fixed_ms: 3000, jitter_ms: 0 }).times(1)]);
+    world.send(&[write("p", 1)]).await;
+    while !world.stub.stats().faults_by_kind.contains_key("latency") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(dataflow);
+    world.send(&[write("p", 2)]).await;
+    let sent = world.stub.stats().requests;
+    let dataflow = world.start(plan(&["a"])).await;
+    until(&dataflow, "the changes to be taken", |progress| progress.head == 4).await;
+    // Well within the five seconds that a request may take.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.stub.stats().requests, sent, "it has sent before the timeout of the other's request");
+    until_idle(&world, &dataflow).await;
+    assert_eq!(world.told("p").last(), Some(&2));
+    dataflow.stop().await.unwrap();
+    // A clean stop leaves nothing to wait for.
+    world.send(&[write("p", 3)]).await;
+    let dataflow = world.start(plan(&["a"])).await;
+    until_idle(&world, &dataflow).await;
+    dataflow.stop().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_position_is_told_and_made_good_by_a_resync() {
     let world = World::new().await;
     let dataflow = world.start(plan(&["a"])).await;

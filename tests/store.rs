@@ -177,7 +177,8 @@ fn check_whole(store: &Store) -> u64 {
         last.insert(change["profileId"].as_str().unwrap().to_owned(), change);
     }
     let audience = AudienceKey::new("default", "ups", "a");
-    let mut members = snapshot.members(vec![MemberFilter { audience, exited: false, before: u64::MAX }], None).unwrap();
+    let mut members =
+        snapshot.members(vec![MemberFilter { audience, exited: false, before: u64::MAX }], None, &[]).unwrap();
     let mut realized = Vec::new();
     while let Some((profile, _)) = members.next().unwrap() {
         realized.push(profile);
@@ -256,7 +257,7 @@ fn read_all(path: &Path) -> Result<u64, StoreError> {
     }
     let snapshot = store.snapshot();
     let audience = AudienceKey::new("default", "ups", "a");
-    let mut members = snapshot.members(vec![MemberFilter { audience, exited: true, before: u64::MAX }], None)?;
+    let mut members = snapshot.members(vec![MemberFilter { audience, exited: true, before: u64::MAX }], None, &[])?;
     while let Some((profile, _)) = members.next()? {
         if let Some(stored) = snapshot.profile(&ProfileKey::new("default", &profile))? {
             stored.entity()?;

@@ -15,7 +15,7 @@ use super::state::{AudienceId, BackfillRun};
 use super::tracker::Advance;
 use crate::export::Mapping;
 use crate::export::projection::{self, Projected, Stamp, State};
-use crate::store::{AudienceKey, MemberFilter, ProfileKey, Snapshot, Store};
+use crate::store::{AudienceKey, MemberFilter, Place, ProfileKey, Snapshot, Store};
 
 /// How many bytes of records one chunk holds, about (4 MiB).
 const MAX_BYTES: usize = 4 << 20;
@@ -29,6 +29,8 @@ pub(super) struct Chunk {
     pub(super) entries: VecDeque<Entry>,
     /// The last profile id that was read; `None` where the chunk is of dead letters, or there was no member.
     pub(super) cursor: Option<String>,
+    /// How far each audience of the backfill was read for it.
+    pub(super) places: Vec<Place>,
     /// Whether the backfill has no member behind it.
     pub(super) end: bool,
 }
@@ -43,18 +45,19 @@ pub(super) struct Entry {
     pub(super) advance: Advance,
 }
 
-/// Reads the next `limit` members of a backfill behind `after`.
+/// Reads the next `limit` members of a backfill behind the profile and the places `after`.
 pub(super) fn members(
     snapshot: &Snapshot,
     mapping: &Arc<Mapping>,
     run: &BackfillRun,
-    after: Option<&str>,
+    after: (Option<&str>, &[Place]),
     limit: usize,
     now: Timestamp,
 ) -> Result<Chunk, DataflowError> {
     let head = snapshot.head()?.next;
-    let mut cursor = snapshot.members(filters(run), after)?;
-    let mut chunk = Chunk { head, entries: VecDeque::with_capacity(limit), cursor: None, end: false };
+    let mut cursor = snapshot.members(filters(run), after.0, after.1)?;
+    let mut chunk =
+        Chunk { head, entries: VecDeque::with_capacity(limit), cursor: None, places: Vec::new(), end: false };
     let (mut read, mut bytes) = (0, 0);
     while read < limit && bytes < MAX_BYTES {
         let Some((profile_id, audiences)) = cursor.next()? else {
@@ -95,6 +98,7 @@ pub(super) fn members(
         }
         chunk.cursor = Some(profile_id);
     }
+    chunk.places = cursor.places();
     Ok(chunk)
 }
 
@@ -111,7 +115,8 @@ pub(super) fn letters(
     letters: Vec<DeadLetter>,
     now: Timestamp,
 ) -> Result<Chunk, DataflowError> {
-    let mut chunk = Chunk { head: snapshot.head()?.next, entries: VecDeque::new(), cursor: None, end: false };
+    let head = snapshot.head()?.next;
+    let mut chunk = Chunk { head, entries: VecDeque::new(), cursor: None, places: Vec::new(), end: false };
     for letter in letters {
         let projected = letter_again(snapshot, mapping, &letter, now)?;
         chunk.entries.push_back(Entry {

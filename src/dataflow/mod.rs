@@ -226,6 +226,8 @@ struct Opened {
     mapping: Arc<Mapping>,
     /// Below this position the mapping in force stays: it may have been exported under it.
     replay_until: u64,
+    /// Whether another owner may have requests on their way: its last checkpoint is not of a clean stop.
+    taken_over: bool,
     dead_letters: u64,
     oldest_dead_letter: Option<Timestamp>,
 }
@@ -233,6 +235,7 @@ struct Opened {
 /// Reads what is stored, or begins, and makes durable that something is under way from now on.
 fn open(store: &Store, plan: &Plan, start: u64, ahead: u64, now: Timestamp) -> Result<Opened, DataflowError> {
     let known = state::load(store, &plan.name)?.zip(state::load_mapping(store, &plan.name)?);
+    let taken_over = known.as_ref().is_some_and(|(checkpoint, _)| !checkpoint.clean);
     let (mut checkpoint, spec, replay_until) = match known {
         Some((checkpoint, spec)) if !checkpoint.clean => {
             let replay_until = checkpoint.position.saturating_add(ahead).min(start);
@@ -261,5 +264,5 @@ fn open(store: &Store, plan: &Plan, start: u64, ahead: u64, now: Timestamp) -> R
     state::put(&mut batch, &plan.name, &checkpoint)?;
     batch.commit()?;
     let (dead_letters, oldest_dead_letter) = dead_letters::count(store, &plan.name)?;
-    Ok(Opened { checkpoint, mapping, replay_until, dead_letters, oldest_dead_letter })
+    Ok(Opened { checkpoint, mapping, replay_until, taken_over, dead_letters, oldest_dead_letter })
 }

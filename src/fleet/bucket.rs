@@ -1,57 +1,66 @@
-//! Pure: a token bucket, for what may be done only so often.
+//! Pure: a token bucket, as the time at which it would be full again (the generic cell rate algorithm). Times are
+//! [`crate::telemetry::clock::monotonic`].
 
 use std::time::Duration;
 
-/// So many at once, and so many a second in the long run.
+/// Lets through `burst` at once, and one more every `every`: in any window of length `t` at most `burst + t / every`.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    burst: f64,
-    per_second: f64,
-    tokens: f64,
-    filled_at: Duration,
+    every: Duration,
+    burst: u32,
+    /// When it is full again.
+    full_at: Duration,
 }
 
 impl Bucket {
-    /// A full one. `now` is that of `clock::monotonic`, as everywhere here.
-    pub fn new(burst: u32, per_second: f64, now: Duration) -> Self {
-        Self { burst: f64::from(burst), per_second, tokens: f64::from(burst), filled_at: now }
+    /// A full one.
+    pub const fn new(every: Duration, burst: u32) -> Self {
+        Self { every, burst, full_at: Duration::ZERO }
     }
 
-    /// Takes one, if there is one.
+    /// When the next token is there: `now`, or later.
+    pub fn ready_at(&self, now: Duration) -> Duration {
+        let room = self.every.saturating_mul(self.burst.saturating_sub(1));
+        self.full_at.saturating_sub(room).max(now)
+    }
+
+    /// Takes a token, if there is one.
     pub fn take(&mut self, now: Duration) -> bool {
-        let passed = now.saturating_sub(self.filled_at).as_secs_f64();
-        self.tokens = passed.mul_add(self.per_second, self.tokens).min(self.burst);
-        self.filled_at = self.filled_at.max(now);
-        let there = self.tokens >= 1.0;
-        if there {
-            self.tokens -= 1.0;
+        let ready = self.ready_at(now) <= now;
+        if ready {
+            self.full_at = self.full_at.max(now).saturating_add(self.every);
         }
-        there
+        ready
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn a_burst_then_the_rate() {
-        let mut bucket = Bucket::new(3, 2.0, Duration::ZERO);
-        let taken =
-            |bucket: &mut Bucket, millis| (0..10).filter(|_| bucket.take(Duration::from_millis(millis))).count();
-        assert_eq!(taken(&mut bucket, 0), 3);
-        assert_eq!(taken(&mut bucket, 499), 0);
-        assert_eq!(taken(&mut bucket, 1_000), 2);
-        assert_eq!(taken(&mut bucket, 60_000), 3, "no more than the burst is saved up");
-        assert_eq!(taken(&mut bucket, 59_000), 0, "a clock that falls gives nothing");
+    fn a_full_bucket_lets_its_burst_through_at_once_and_then_keeps_the_pace() {
+        let mut bucket = Bucket::new(Duration::from_millis(500), 20);
+        let start = Duration::from_secs(100);
+        assert_eq!((0..30).filter(|_| bucket.take(start)).count(), 20);
+        assert_eq!(bucket.ready_at(start), start + Duration::from_millis(500));
+        assert!(!bucket.take(start + Duration::from_millis(499)));
+        assert!(bucket.take(start + Duration::from_millis(500)));
+        assert!(!bucket.take(start + Duration::from_millis(500)));
+        assert_eq!((0..30).filter(|_| bucket.take(start + Duration::from_secs(60))).count(), 20);
     }
 
     proptest! {
         #[test]
-        fn no_window_sees_more_than_the_burst_and_the_rate(steps in prop::collection::vec(0_u64..400, 1..200)) {
-            let mut bucket = Bucket::new(5, 2.0, Duration::ZERO);
+        fn no_window_holds_more_than_the_burst_and_the_pace(
+            every in 1_u64..2_000,
+            burst in 1_u32..30,
+            steps in prop::collection::vec(0_u64..3_000, 1..200),
+        ) {
+            let mut bucket = Bucket::new(Duration::from_millis(every), burst);
             let (mut now, mut taken) = (0, Vec::new());
             for step in steps {
                 now += step;
@@ -59,12 +68,22 @@ mod tests {
                     taken.push(now);
                 }
             }
-            for (first, from) in taken.iter().enumerate() {
-                for (last, to) in taken.iter().enumerate().skip(first) {
-                    let allowed = 5.0 + (to - from) as f64 / 500.0;
-                    prop_assert!((last - first + 1) as f64 <= allowed + 1e-6);
+            for (first, begin) in taken.iter().enumerate() {
+                for (last, end) in taken.iter().enumerate().skip(first) {
+                    let most = u64::from(burst) + (end - begin) / every;
+                    prop_assert!((last - first + 1) as u64 <= most, "{begin}..={end} of {taken:?}");
                 }
             }
+        }
+
+        #[test]
+        fn a_token_is_there_when_it_was_told_to_be(every in 1_u64..2_000, burst in 1_u32..30, takes in 0_u32..60) {
+            let mut bucket = Bucket::new(Duration::from_millis(every), burst);
+            for _ in 0..takes {
+                bucket.take(Duration::ZERO);
+            }
+            let ready = bucket.ready_at(Duration::ZERO);
+            prop_assert!(bucket.take(ready));
         }
     }
 }

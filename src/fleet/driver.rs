@@ -98,7 +98,7 @@ impl Driver {
             }
         }
         let now = clock::monotonic();
-        let probes = Probes::new(means.pool.clone(), now);
+        let probes = Probes::new(means.pool.clone());
         let (dataflows, progress) = (Dataflows::default(), BTreeMap::new());
         Ok(Self { means, memory, dataflows, probes, progress, there: None, forgotten: now })
     }

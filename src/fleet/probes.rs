@@ -10,9 +10,9 @@ use crate::kinesis::client::{HttpPool, StreamClient};
 use crate::kinesis::probe::{self, ProbeReport};
 use crate::reconcile::{ObjectKey, ValidDestination};
 
-/// `ListStreams` allows five calls a second to an account, and others call it too: a probe begins at most so often a second, for
-/// all destinations together, since whose accounts they are is not known.
-const PER_SECOND: f64 = 2.0;
+/// `ListStreams` allows five calls a second to an account, and others call it too: a probe begins at most this often, for all
+/// destinations together, since whose accounts they are is not known.
+const EVERY: Duration = Duration::from_millis(500);
 /// So many begin at once after a quiet time.
 const BURST: u32 = 5;
 /// So many are under way at most: one that waits for an unreachable endpoint must not hold up the others.
@@ -27,8 +27,8 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    pub(super) fn new(pool: HttpPool, now: Duration) -> Self {
-        Self { pool, bucket: Bucket::new(BURST, PER_SECOND, now), waiting: VecDeque::new(), under_way: JoinSet::new() }
+    pub(super) fn new(pool: HttpPool) -> Self {
+        Self { pool, bucket: Bucket::new(EVERY, BURST), waiting: VecDeque::new(), under_way: JoinSet::new() }
     }
 
     /// Asks about `destination` when its turn comes; a question about its older spec that still waits gives way.

@@ -82,6 +82,7 @@ impl HttpPool {
 pub struct StreamClient {
     kinesis: Client,
     stream: Arc<StreamRef>,
+    request_timeout: Duration,
 }
 
 impl StreamClient {
@@ -104,7 +105,16 @@ impl StreamClient {
             .use_dual_stack(target.endpoint.use_dual_stack);
         config.set_app_name(AppName::new("activation-operator").ok());
         config.set_endpoint_url(target.endpoint.url.clone());
-        Self { kinesis: Client::from_conf(config.build()), stream: Arc::new(target.stream.clone()) }
+        Self {
+            kinesis: Client::from_conf(config.build()),
+            stream: Arc::new(target.stream.clone()),
+            request_timeout: target.request_timeout,
+        }
+    }
+
+    /// After this long a request is given up.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 
     /// The stream that this client writes to.

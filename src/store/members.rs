@@ -49,8 +49,21 @@ impl MemberFilter {
     }
 }
 
-/// How many entries of one audience are read ahead.
+/// How many entries of one audience are read ahead, at most, once there is one that the filter takes.
 const READ_AHEAD: usize = 256;
+
+/// How far an audience was walked. What a filter does not take it never takes later, as long as nobody becomes a member by a
+/// change below its `before`: so a later walk need not look there again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Not yet.
+    #[default]
+    Start,
+    /// Nothing is taken before this profile id.
+    Before(Vec<u8>),
+    /// Nothing is left.
+    End,
+}
 
 /// Walks the members of several audiences by profile id, each profile once.
 pub struct MemberCursor<'a> {
@@ -58,19 +71,29 @@ pub struct MemberCursor<'a> {
     audiences: Vec<Audience>,
     /// The next profile id of each audience that has one left.
     next: BTreeMap<Vec<u8>, Vec<usize>>,
+    scanned: u64,
 }
 
 struct Audience {
     filter: MemberFilter,
     ahead: VecDeque<Vec<u8>>,
+    /// Behind what was read ahead.
+    place: Place,
 }
 
 impl Snapshot {
-    /// Walks the profiles that are members by one of the filters, behind the profile id `after`.
-    pub fn members(&self, filters: Vec<MemberFilter>, after: Option<&str>) -> Result<MemberCursor<'_>, StoreError> {
-        let audiences =
-            filters.into_iter().map(|filter| Audience { filter, ahead: VecDeque::new() }).collect::<Vec<_>>();
-        let mut cursor = MemberCursor { snapshot: self, audiences, next: BTreeMap::new() };
+    /// Walks the profiles that are members by one of the filters, behind the profile id `after`. `places`: how far an earlier walk
+    /// of the same filters came, one per filter; empty where there was none.
+    pub fn members(
+        &self,
+        filters: Vec<MemberFilter>,
+        after: Option<&str>,
+        places: &[Place],
+    ) -> Result<MemberCursor<'_>, StoreError> {
+        let known = places.iter().cloned().chain(std::iter::repeat(Place::Start));
+        let audience = |(filter, place)| Audience { filter, ahead: VecDeque::new(), place };
+        let audiences: Vec<Audience> = filters.into_iter().zip(known).map(audience).collect();
+        let mut cursor = MemberCursor { snapshot: self, audiences, next: BTreeMap::new(), scanned: 0 };
         for index in 0..cursor.audiences.len() {
             cursor.advance(index, after.map(str::as_bytes))?;
         }
@@ -101,28 +124,69 @@ impl MemberCursor<'_> {
         Ok(Some((profile, audiences)))
     }
 
-    fn advance(&mut self, index: usize, after: Option<&[u8]>) -> Result<(), StoreError> {
-        let Some(audience) = self.audiences.get_mut(index) else { return Ok(()) };
-        if audience.ahead.is_empty() {
-            let first = after.map_or_else(
-                || Bound::Included(audience.filter.audience.as_bytes().to_vec()),
-                |after| Bound::Excluded(audience.filter.audience.member(after)),
-            );
-            let prefix = audience.filter.audience.as_bytes();
-            for guard in self.snapshot.view.range(&self.snapshot.inner.members, (first, Bound::Unbounded)) {
-                let (key, value) = guard.into_inner()?;
-                let Some(profile) = key.strip_prefix(prefix) else { break };
-                if audience.filter.takes(&value)? {
-                    audience.ahead.push_back(profile.to_vec());
-                    if audience.ahead.len() == READ_AHEAD {
-                        break;
-                    }
+    /// How far each audience was walked, for the next walk of the same filters.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = self
+            .audiences
+            .iter()
+            .map(|audience| {
+                audience.ahead.front().map_or_else(|| audience.place.clone(), |id| Place::Before(id.clone()))
+            })
+            .collect();
+        for (profile, audiences) in &self.next {
+            for &index in audiences {
+                if let Some(place) = places.get_mut(index) {
+                    *place = Place::Before(profile.clone());
                 }
             }
+        }
+        places
+    }
+
+    /// How many entries of the index were read.
+    pub fn scanned(&self) -> u64 {
+        self.scanned
+    }
+
+    fn advance(&mut self, index: usize, after: Option<&[u8]>) -> Result<(), StoreError> {
+        let Some(audience) = self.audiences.get_mut(index) else { return Ok(()) };
+        if audience.ahead.is_empty() && audience.place != Place::End {
+            self.scanned += audience.read_ahead(self.snapshot, after)?;
         }
         if let Some(profile) = audience.ahead.pop_front() {
             self.next.entry(profile).or_default().push(index);
         }
         Ok(())
+    }
+}
+
+impl Audience {
+    /// Reads the next entries that the filter takes, behind `after` and from its place on; tells how many entries were read.
+    fn read_ahead(&mut self, snapshot: &Snapshot, after: Option<&[u8]>) -> Result<u64, StoreError> {
+        let first = match (&self.place, after) {
+            (Place::Before(id), after) if after.is_none_or(|after| after < id.as_slice()) => {
+                Bound::Included(self.filter.audience.member(id))
+            }
+            (_, Some(after)) => Bound::Excluded(self.filter.audience.member(after)),
+            (_, None) => Bound::Included(self.filter.audience.as_bytes().to_vec()),
+        };
+        let prefix = self.filter.audience.as_bytes();
+        let mut scanned = 0;
+        for guard in snapshot.view.range(&snapshot.inner.members, (first, Bound::Unbounded)) {
+            let (key, value) = guard.into_inner()?;
+            let Some(profile) = key.strip_prefix(prefix) else { break };
+            scanned += 1;
+            let taken = self.filter.takes(&value)?;
+            if taken {
+                self.ahead.push_back(profile.to_vec());
+            }
+            // Where few are taken, the many between them are not read again and again for the sake of a full queue.
+            if scanned >= READ_AHEAD as u64 && !self.ahead.is_empty() {
+                self.place = Place::Before([profile, &[0]].concat());
+                return Ok(scanned);
+            }
+        }
+        self.place = Place::End;
+        Ok(scanned)
     }
 }

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 pub use batch::Batch;
 pub use keys::{AudienceKey, ProfileKey};
 pub use log::{Head, LogEntry};
-pub use members::{MemberCursor, MemberFilter};
+pub use members::{MemberCursor, MemberFilter, Place};
 
 /// The format that this binary writes. A store of a newer one is refused.
 pub const FORMAT_VERSION: u32 = 1;

@@ -77,7 +77,7 @@ fn filter(id: &str, exited: bool) -> MemberFilter {
 
 fn walk(snapshot: &Snapshot, exited: bool, after: Option<&str>) -> Vec<(String, Vec<usize>)> {
     let filters = ["a", "b"].map(|id| filter(id, exited)).to_vec();
-    let mut cursor = snapshot.members(filters, after).unwrap();
+    let mut cursor = snapshot.members(filters, after, &[]).unwrap();
     std::iter::from_fn(|| cursor.next().unwrap()).collect()
 }
 
@@ -125,8 +125,46 @@ fn an_audience_larger_than_what_is_read_ahead_is_walked_to_its_end() {
     let early = vec![MemberFilter { before: 350, ..filter("a", false) }];
     assert_eq!(store.snapshot().count_members(&early[0]).unwrap(), 50);
     let snapshot = store.snapshot();
-    let mut cursor = snapshot.members(early, None).unwrap();
+    let mut cursor = snapshot.members(early, None, &[]).unwrap();
     assert_eq!(cursor.next().unwrap().unwrap().0, "p0300");
+}
+
+#[test]
+fn an_audience_of_few_members_among_many_is_read_once_however_often_it_is_walked_on() {
+    const MANY: u64 = 20_000;
+    let (_data, store) = store();
+    let mut batch = store.batch();
+    for number in 0..MANY {
+        let id = format!("p{number:06}");
+        batch.index_member(&AudienceKey::new("m", "ups", "a"), &id, Some(Status::Realized), 1);
+        // Nearly all have left it, or came later.
+        let status = if number % 5000 == 4999 { Status::Realized } else { Status::Exited };
+        batch.index_member(&AudienceKey::new("m", "ups", "b"), &id, Some(status), 1);
+        batch.index_member(&AudienceKey::new("m", "ups", "c"), &id, Some(Status::Realized), 100);
+    }
+    batch.commit().unwrap();
+    let filters = ["a", "b", "c"].map(|id| MemberFilter { before: 50, ..filter(id, false) });
+    let (mut found, mut scanned) = (Vec::new(), 0);
+    let (mut after, mut places): (Option<String>, Vec<super::Place>) = (None, Vec::new());
+    // As a backfill does: a chunk, from a snapshot of its own, then the next.
+    loop {
+        let snapshot = store.snapshot();
+        let mut cursor = snapshot.members(filters.to_vec(), after.as_deref(), &places).unwrap();
+        let before = found.len();
+        found.extend(std::iter::from_fn(|| cursor.next().unwrap()).take(500));
+        places = cursor.places();
+        scanned += cursor.scanned();
+        if found.len() == before {
+            break;
+        }
+        after = found.last().map(|(id, _)| id.clone());
+    }
+    assert_eq!(found.len() as u64, MANY);
+    assert!(found.iter().map(|(id, _)| id).is_sorted());
+    assert_eq!(found.iter().filter(|(_, audiences)| *audiences == [0, 1]).count(), 4);
+    // Each entry once, and what was read ahead again for each chunk.
+    let chunks = MANY / 500 + 1;
+    assert!(scanned <= 3 * MANY + 2 * chunks * 256, "{scanned} entries were read");
 }
 
 #[test]

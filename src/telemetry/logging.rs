@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing::{Dispatch, Subscriber};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -81,16 +82,30 @@ fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
 
 /// Starts the log. `filter` is in the words of `RUST_LOG`: a level, or levels by module.
 pub fn init(format: Format, filter: &str) -> Result<Filter, LoggingError> {
+    let colours = format == Format::Text && std::io::stderr().is_terminal();
+    let (log, filter) = lines(format, filter, colours, std::io::stderr)?;
+    log.try_init()?;
+    Ok(filter)
+}
+
+/// What [`init`] starts, writing elsewhere: for whoever starts it otherwise.
+pub fn lines<W>(
+    format: Format,
+    filter: &str,
+    colours: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Into<Dispatch>, Filter), LoggingError>
+where
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
     let (filter, handle) = reload::Layer::new(parse(filter)?);
-    let log = tracing_subscriber::registry().with(filter);
-    let lines =
-        fmt::layer().with_writer(std::io::stderr).with_ansi(format == Format::Text && std::io::stderr().is_terminal());
-    match format {
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
+    let lines = match format {
         // Which module said it concerns whoever collects logs, and nobody who reads them.
-        Format::Text => log.with(lines.with_target(false)).try_init()?,
-        Format::Json => log.with(lines.json().flatten_event(true)).try_init()?,
-    }
-    Ok(Filter(handle))
+        Format::Text => lines.with_target(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    Ok((tracing_subscriber::registry().with(filter).with(lines), Filter(handle)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! A real API server judges what the project ships: the definitions, the table of good and bad manifests, the examples; and
-//! shows it to users: `kubectl explain`, columns, diffs.
+//! shows it to users: `kubectl explain`, columns, diffs. And it takes what the operator writes: statuses, Events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod definitions;
+mod events;
 mod every_field;
+mod kube_client;
 #[path = "../support/manifest_table.rs"]
 mod manifest_table;
 mod processes;
+mod publish;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;

@@ -47,13 +47,13 @@ fn explain_describes_every_field() {
 }
 
 /// The smallest of both, by the table's words.
-fn smallest() -> [Value; 2] {
+pub(crate) fn smallest() -> [Value; 2] {
     let cases = cases();
     ["the smallest destination gets every default", "the smallest activation gets every default"]
         .map(|name| cases.iter().find(|case| case.name == name).unwrap().manifest.clone())
 }
 
-fn list(objects: &[Value]) -> String {
+pub(crate) fn list(objects: &[Value]) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
 }
 

@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use activation_operator::runtime::http::TlsFiles;
+use activation_operator::runtime::http::{self, Probes, TlsFiles};
 use activation_operator::telemetry::clock;
+use activation_operator::telemetry::health::{Heartbeats, Readiness};
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{connect, connect_tls, exchange, get, get_request, post, request};
 use crate::server::{Options, Server};
@@ -243,4 +245,25 @@ fn a_head_that_never_ends_is_refused() {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(get(server.address, "/livez", "").status, 200);
     server.stop().unwrap();
+}
+
+#[test]
+fn the_probes_have_a_listener_of_their_own_where_nothing_else_is() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let readiness = Readiness::default();
+    let routes = http::probes(Probes { heartbeats: Heartbeats::default(), readiness: readiness.clone(), hub: None });
+    let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = runtime.spawn(http::serve(listener, routes, None, shutdown.clone()));
+    readiness.shut("watches", "not synced yet");
+    assert_eq!((get(address, "/livez", "").status, get(address, "/readyz", "").status), (200, 503));
+    readiness.open("watches");
+    assert_eq!(get(address, "/readyz", "").status, 200);
+    for elsewhere in ["/metrics", "/v1/profiles/default/p", "/v1/log"] {
+        assert_eq!(get(address, elsewhere, "").status, 404, "{elsewhere}");
+    }
+    assert_eq!(post(address, "", b"{}").status, 404);
+    shutdown.cancel();
+    runtime.block_on(serving).unwrap().unwrap();
 }

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod hostile;
 mod requests;
 mod server;
 

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use activation_operator::dataflow::Desks;
 use activation_operator::hub::{Hub, Writer};
 use activation_operator::runtime::http::{
-    self, Endpoints, Exposure, Gate, HttpError, Intake, Probes, TlsFiles, Tokens,
+    self, Endpoints, Exposure, Gate, HttpError, Intake, Office, Probes, Reviews, TlsFiles, Tokens,
 };
 use activation_operator::store::{Store, StoreError};
 use activation_operator::telemetry::health::{Heartbeats, Readiness};
+use activation_operator::telemetry::logging::Filter;
 use activation_operator::telemetry::metrics::Metrics;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -19,6 +21,7 @@ pub(crate) struct Server {
     pub(crate) hub: Hub,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) readiness: Readiness,
+    pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
     runtime: Runtime,
     serving: JoinHandle<Result<(), HttpError>>,
@@ -32,7 +35,9 @@ pub(crate) struct Options<'a> {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) network: bool,
     pub(crate) intake: Option<Intake>,
-    pub(crate) gate: Option<Gate>,
+    /// Callers are reviewed by the API server that is so reached, for an operator in that namespace.
+    pub(crate) reviews: Option<(kube::Config, String)>,
+    pub(crate) log: Option<Filter>,
 }
 
 impl Server {
@@ -41,11 +46,16 @@ impl Server {
     }
 
     pub(crate) fn start_with(data: &Path, options: Options<'_>) -> Self {
-        let (hub, writer) = Hub::start(Store::open(data, 16 << 20).unwrap()).unwrap();
-        let (heartbeats, readiness) = (Heartbeats::default(), Readiness::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let store = Store::open(data, 16 << 20).unwrap();
+        let (hub, writer) = Hub::start(store.clone()).unwrap();
+        let (heartbeats, readiness, metrics) = (Heartbeats::default(), Readiness::default(), Metrics::default());
         let exposure = if options.network { Exposure::Network } else { Exposure::Loopback };
-        let gate = match (options.gate, options.token_file) {
-            (Some(gate), _) => gate,
+        let gate = match (options.reviews, options.token_file) {
+            (Some((config, namespace)), _) => {
+                let _entered = runtime.enter();
+                Gate::Reviews(Reviews::new(kube::Client::try_from(config).unwrap(), &namespace))
+            }
             (None, Some(path)) => Gate::TokenFile { tokens: Tokens::load(path).unwrap(), exposure },
             (None, None) => Gate::Open,
         };
@@ -54,17 +64,16 @@ impl Server {
             gate,
             hub: Some(hub.clone()),
             intake: options.intake.unwrap_or_default(),
-            dead_letters: None,
-            metrics: Metrics::default(),
-            log: None,
+            dead_letters: Some(Office { store, desks: Desks::default() }),
+            metrics: metrics.clone(),
+            log: options.log,
             probes: Some(probes),
         };
         let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let shutdown = CancellationToken::new();
         let serving = runtime.spawn(http::serve(listener, http::router(endpoints), options.tls, shutdown.clone()));
-        Self { address, hub, heartbeats, readiness, shutdown, runtime, serving, writer }
+        Self { address, hub, heartbeats, readiness, metrics, shutdown, runtime, serving, writer }
     }
 
     /// Drains, and lets go of the store. The writer's own end is the result.

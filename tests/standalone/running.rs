@@ -96,3 +96,25 @@ async fn a_data_directory_and_a_port_have_one_owner() {
     assert!(!world.place.path().join("other").exists(), "what could not start left something behind");
     assert_eq!(operator.terminate().code, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_is_changed_while_it_runs() {
+    let world = World::new().await;
+    world.activate("vip", &["a"], "");
+    let mut operator = world.start("vip");
+    let put = |filter: &str| {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent: ureq::Agent = config.build().into();
+        let mut answer =
+            agent.put(format!("{}/v1/log", operator.url())).send_json(serde_json::json!({ "filter": filter })).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+    };
+    assert_eq!(put("off"), (200, serde_json::json!({"filter": "off"})));
+    let (status, refused) = put("hub=loudly");
+    assert!(status == 400 && refused["error"].as_str().unwrap().contains("write it as info"), "{refused}");
+    assert_eq!(operator.get("/v1/log"), (200, "{\"filter\":\"off\"}".to_owned()));
+    assert_eq!(put("debug").0, 200);
+    operator.until_logged("what is logged was changed filter=\"debug\"");
+    let ended = operator.terminate();
+    assert!(!ended.stderr.contains("filter=\"off\""), "{}", ended.stderr);
+}

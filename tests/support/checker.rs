@@ -46,11 +46,14 @@ pub(crate) struct Given<'a> {
     pub(crate) log: &'a [Exported],
     /// The dead letters that are left.
     pub(crate) dead_letters: &'a [Letter],
-    /// The lives of the program, in their order, by the access key that each put its records with: a request can reach the
+    /// The lives of the program, in their order, by the access keys that each put its records with: a request can reach the
     /// stream after its sender was killed.
-    pub(crate) lives: &'a [String],
+    pub(crate) lives: &'a [Vec<String>],
     /// How many records one crash may have exported again, in whichever life after it.
     pub(crate) repeats_per_crash: u64,
+    /// How many records may have been exported again without a crash: those that the stream took, and whose requests it did not
+    /// answer in time.
+    pub(crate) unanswered: u64,
 }
 
 /// A mapping, and from which position on it is in force. Members of the audiences that it adds are to be told (a backfill).
@@ -89,7 +92,7 @@ pub(crate) enum Finding {
     WrongEnd { profile: Profile, last: u64, due: u64 },
     /// More of what a life exported was exported again than the window allows; life 0 is the one before the first crash.
     TooManyRepeats { life: usize, repeats: u64, bound: u64 },
-    /// Something was exported again though no crash lies between.
+    /// Something was exported again though no crash lies between, and every request was answered.
     RepeatedWithoutCrash { seq: u64, profile: Profile, version: u64 },
     /// A dead letter that stands for no export.
     NoSuchLetter { profile: Profile, version: u64 },
@@ -172,7 +175,9 @@ struct Tellings {
 fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
     let mut told = Told::default();
     let mut repeats = vec![0_u64; given.lives.len()];
-    let lives: HashMap<&str, usize> = given.lives.iter().map(String::as_str).zip(0..).collect();
+    let mut unprompted = 0;
+    let lives: HashMap<&str, usize> =
+        (given.lives.iter().zip(0..)).flat_map(|(keys, life)| keys.iter().map(move |key| (key.as_str(), life))).collect();
     for export in given.log {
         judge(export, expected, &mut report.findings);
         let Exported { seq, version, ref profile, .. } = *export;
@@ -181,9 +186,13 @@ fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
         if let Some(before) = before {
             // What a life exported and did not come to write down is exported again: by the next, or, where that comes to less,
             // by a later one.
-            repeats[before.min(life)] += 1;
             if before == life {
-                report.findings.push(Finding::RepeatedWithoutCrash { seq, profile: profile.clone(), version });
+                unprompted += 1;
+                if unprompted > given.unanswered {
+                    report.findings.push(Finding::RepeatedWithoutCrash { seq, profile: profile.clone(), version });
+                }
+            } else {
+                repeats[before.min(life)] += 1;
             }
         }
         if !known {
@@ -195,7 +204,7 @@ fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
             *last = version;
         }
     }
-    report.repeats = repeats.iter().sum();
+    report.repeats = repeats.iter().sum::<u64>() + unprompted;
     report.most_repeats = repeats.iter().copied().max().unwrap_or_default();
     for (life, repeats) in repeats.into_iter().enumerate() {
         let bound = given.repeats_per_crash;

@@ -244,6 +244,19 @@ impl ControlPlane {
         made["metadata"]["name"].as_str().unwrap().to_owned()
     }
 
+    /// The key that signs the tokens of service accounts, in PEM.
+    pub(crate) fn service_account_key(&self) -> String {
+        std::fs::read_to_string(self.own().papers.path("service-accounts.key")).unwrap()
+    }
+
+    /// The certificate that the API server shows, in PEM, where it is one of ours.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        match &self.cluster {
+            Cluster::Own(own) => Some(&own.papers.certificate),
+            Cluster::Given { .. } => None,
+        }
+    }
+
     /// Kills the API server; etcd and the controller manager go on.
     pub(crate) fn stop_api_server(&self) {
         *self.own().api_server.lock().unwrap() = None;

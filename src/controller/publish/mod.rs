@@ -20,7 +20,6 @@ use crate::telemetry::clock;
 use crate::telemetry::health::Heartbeats;
 use crate::telemetry::metrics::Metrics;
 
-pub mod bucket;
 pub mod entry;
 pub mod queue;
 pub mod status;

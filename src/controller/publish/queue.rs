@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::bucket::Bucket;
 use super::entry::{Entry, Failure};
 use super::status::{Status, Subject};
+use crate::fleet::bucket::Bucket;
 use crate::reconcile::status::Change;
 use crate::reconcile::{About, ObjectKey};
 

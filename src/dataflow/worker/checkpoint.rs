@@ -1,6 +1,7 @@
 //! What is kept: the position with its counters, and the dead letters that it moved over, in one durable batch; and the switch
 //! to another mapping, which happens at such a position only.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub(super) struct Keeper {
     new: u64,
     /// Dead letters that were delivered after all.
     raised: Vec<u64>,
+    /// The numbers of those that were buried or raised, until that is durable and counted: whoever sends them again or drops
+    /// them before would count them twice.
+    unsettled: HashSet<u64>,
     trouble: Option<String>,
     dead_letters: u64,
     oldest: Option<Timestamp>,
@@ -75,6 +79,7 @@ impl Keeper {
             buried: Vec::new(),
             new: 0,
             raised: Vec::new(),
+            unsettled: HashSet::new(),
             trouble: None,
             dead_letters,
             oldest,
@@ -112,6 +117,7 @@ impl Keeper {
 
     /// The position has moved over a dead letter.
     pub(super) fn bury(&mut self, ticket: Option<Ticket>, letter: DeadLetter, new: bool) {
+        self.unsettled.insert(letter.sequence);
         self.buried.push((ticket, letter));
         self.new += u64::from(new);
         self.touched = true;
@@ -119,8 +125,14 @@ impl Keeper {
 
     /// A dead letter was delivered after all.
     pub(super) fn raise(&mut self, sequence: u64) {
+        self.unsettled.insert(sequence);
         self.raised.push(sequence);
         self.touched = true;
+    }
+
+    /// Whether what became of that dead letter is not durable yet.
+    pub(super) fn is_unsettled(&self, sequence: u64) -> bool {
+        self.unsettled.contains(&sequence)
     }
 
     /// Dead letters were dropped.
@@ -179,6 +191,13 @@ impl Keeper {
                 }
                 self.trouble = None;
                 self.durable = work.checkpoint.position;
+                let settled = work.buried.iter().map(|(_, letter)| letter.sequence).chain(work.raised.iter().copied());
+                // One that went the same way again meanwhile waits for the next write.
+                let again: HashSet<u64> =
+                    self.buried.iter().map(|(_, letter)| letter.sequence).chain(self.raised.iter().copied()).collect();
+                for sequence in settled.filter(|sequence| !again.contains(sequence)) {
+                    self.unsettled.remove(&sequence);
+                }
                 Ok(work.buried.iter().filter_map(|(ticket, _)| *ticket).collect())
             }
             Err(DataflowError::Store(error @ (StoreError::Full { .. } | StoreError::Failed(_)))) => {

@@ -14,7 +14,7 @@ use crate::dataflow::dead_letters::{self, DeadLetter, PAGE, Selection};
 use crate::dataflow::state::Checkpoint;
 use crate::dataflow::tracker::{Advance, Outcome};
 use crate::dataflow::{Command, DataflowError};
-use crate::store::{Snapshot, Store};
+use crate::store::{Place, Snapshot, Store};
 use crate::telemetry::clock;
 
 /// Members of one chunk.
@@ -50,6 +50,8 @@ pub(super) struct History {
     reading_at: Option<u64>,
     /// Behind which member the next chunk begins.
     cursor: Option<String>,
+    /// How far each audience was read.
+    places: Vec<Place>,
     /// Whether every member was read.
     complete: bool,
     /// Whether a backfill is under way, as far as reading goes.
@@ -120,6 +122,7 @@ impl History {
     pub(super) fn resume(&mut self, checkpoint: &Checkpoint) {
         self.active = checkpoint.backfill.is_some();
         self.cursor = checkpoint.backfill.as_ref().and_then(|run| run.cursor.clone());
+        self.places.clear();
         self.complete = false;
         self.due = Duration::ZERO;
     }
@@ -198,11 +201,12 @@ impl Worker {
             self.history.due = now + Duration::from_secs_f64(limit as f64 / f64::from(rate.max(1)));
         }
         let Some(snapshot) = self.take_snapshot()? else { return Ok(()) };
-        let (mapping, cursor) = (Arc::clone(&self.mapping), self.history.cursor.clone());
+        let mapping = Arc::clone(&self.mapping);
+        let (cursor, places) = (self.history.cursor.clone(), std::mem::take(&mut self.history.places));
         let reading = self.history.reading;
         let wall = clock::now();
         self.history.tasks.spawn_blocking(move || {
-            let chunk = chunk::members(&snapshot, &mapping, &run, cursor.as_deref(), limit, wall);
+            let chunk = chunk::members(&snapshot, &mapping, &run, (cursor.as_deref(), &places), limit, wall);
             Found { reading, result: chunk.map(Part::Members) }
         });
         Ok(())
@@ -249,8 +253,9 @@ impl Worker {
             return Ok(());
         }
         match found.result? {
-            Part::Members(chunk) => {
+            Part::Members(mut chunk) => {
                 self.history.reading_at = None;
+                self.history.places = std::mem::take(&mut chunk.places);
                 self.history.complete = chunk.end;
                 if chunk.cursor.is_some() {
                     self.history.cursor.clone_from(&chunk.cursor);
@@ -303,7 +308,7 @@ impl Worker {
     fn resend(&mut self, sequences: &[u64]) -> u64 {
         let mut taken = 0;
         for sequence in sequences {
-            if self.history.resending.insert(*sequence) {
+            if !self.keeper.is_unsettled(*sequence) && self.history.resending.insert(*sequence) {
                 self.history.resends.push_back(*sequence);
                 taken += 1;
             }
@@ -312,8 +317,8 @@ impl Worker {
     }
 
     async fn discard(&mut self, mut sequences: Vec<u64>) -> Result<u64, DataflowError> {
-        // What is on its way again is not there to be dropped.
-        sequences.retain(|sequence| !self.history.resending.contains(sequence));
+        // What is on its way again, or was and is not written yet, is not there to be dropped.
+        sequences.retain(|sequence| !self.history.resending.contains(sequence) && !self.keeper.is_unsettled(*sequence));
         let count = sequences.len() as u64;
         let (store, name) = (self.store.clone(), self.plan.name.clone());
         let oldest = tokio::task::spawn_blocking(move || {

@@ -111,7 +111,7 @@ impl Worker {
         plan: Arc<Plan>,
         inbox: Inbox,
     ) -> (Self, watch::Receiver<Arc<Progress>>) {
-        let Opened { checkpoint, mapping, replay_until, dead_letters, oldest_dead_letter } = opened;
+        let Opened { checkpoint, mapping, replay_until, taken_over, dead_letters, oldest_dead_letter } = opened;
         let now = clock::monotonic();
         let taken = checkpoint.position;
         let spec = Arc::new(mapping.spec().clone());
@@ -140,6 +140,10 @@ impl Worker {
             keeper,
             taken,
         };
+        if taken_over {
+            // By then nothing that the one before has sent is on its way any more.
+            worker.sender.hold(now + worker.client.current().request_timeout());
+        }
         worker.take_up_plan();
         worker.publish();
         let progress = worker.progress.subscribe();

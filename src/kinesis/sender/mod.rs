@@ -208,6 +208,8 @@ pub struct Sender {
     jitter: Jitter,
     done: VecDeque<Done>,
     flushing: bool,
+    /// Nothing is sent before.
+    held_until: Duration,
     throttling: Option<Throttling>,
     /// What failed last.
     message: String,
@@ -236,6 +238,7 @@ impl Sender {
             size: Size::new(),
             done: VecDeque::new(),
             flushing: false,
+            held_until: Duration::ZERO,
             throttling: None,
             message: String::new(),
             wake: None,
@@ -278,7 +281,13 @@ impl Sender {
         self.flushing &= !self.window.is_empty();
         self.throttling.take_if(|throttling| throttling.last + CALM <= now);
         self.outage.pause_if_overdue(&self.message, now, &mut self.jitter);
-        let next = if self.outage.pause().is_some() { self.probe(now) } else { self.batch(now) };
+        let next = if now < self.held_until {
+            Err(Some(self.held_until))
+        } else if self.outage.pause().is_some() {
+            self.probe(now)
+        } else {
+            self.batch(now)
+        };
         match next {
             Ok(send) => Some(send),
             Err(wake) => {
@@ -298,6 +307,12 @@ impl Sender {
     pub fn flush(&mut self) {
         self.stale |= !self.flushing;
         self.flushing = true;
+    }
+
+    /// Sends nothing before `until`: what another sender of these profiles has sent and not heard of may be written till then.
+    pub fn hold(&mut self, until: Duration) {
+        self.held_until = until;
+        self.stale = true;
     }
 
     /// The cause of a pause may be mended (credentials were replaced): probe now.

@@ -151,6 +151,19 @@ impl Bench {
 }
 
 #[test]
+fn nothing_goes_while_it_is_held_and_everything_after_in_order() {
+    let mut bench = Bench::new(settings());
+    bench.sender.hold(ms(5000));
+    bench.offer([1, 1, 2]);
+    bench.sender.flush();
+    bench.pass(4999);
+    assert_eq!(bench.take_sent(), []);
+    assert_eq!(bench.sender.next_wake(), Some(ms(5000)));
+    bench.serve(1000, every(EntryOutcome::Accepted));
+    assert_eq!(bench.acknowledged, [(0, 0), (2, 0), (1, 0)]);
+}
+
+#[test]
 fn a_record_goes_after_the_linger_and_is_acknowledged() {
     let mut bench = Bench::new(settings());
     assert_eq!(bench.sender.health(), Health::Idle);

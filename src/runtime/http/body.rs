@@ -5,11 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Body;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -87,6 +90,21 @@ pub(super) enum BodyError {
         whole = PATIENCE.whole.as_secs()
     )]
     TooSlow,
+}
+
+/// A JSON body of at most 2 MiB, received in time; or what is wrong with it.
+pub(super) struct Prompt<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Prompt<T> {
+    type Rejection = String;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, String> {
+        match timeout(PATIENCE.whole, Json::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            Ok(Err(rejection)) => Err(rejection.body_text()),
+            Err(_) => Err(BodyError::TooSlow.to_string()),
+        }
+    }
 }
 
 /// Receives a body whole.

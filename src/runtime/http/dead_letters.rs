@@ -1,6 +1,6 @@
 //! Effects: the dead letters of a dataflow: listed and shown from the store, sent again and dropped by the running worker.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::body::Prompt;
 use super::gate::Guard;
 use super::right::Right;
 use super::{later, problem};
@@ -20,7 +21,7 @@ use crate::store::Store;
 const SELECTION: &str = "send \"all\" or {\"sequences\": [1, 2]} with Content-Type: application/json";
 
 /// A selection as a client sent it.
-type Sent = Result<Json<Selection>, JsonRejection>;
+type Sent = Result<Prompt<Selection>, String>;
 
 /// Who answers. Cheap to clone.
 #[derive(Clone)]
@@ -118,7 +119,7 @@ async fn addressed(
     Path((namespace, name)): Path<(String, String)>,
     selection: Sent,
 ) -> Result<(Desk, Selection), Box<Response>> {
-    let Json(selection) = selection.map_err(|error| misread(&error.body_text(), SELECTION))?;
+    let Prompt(selection) = selection.map_err(|error| misread(&error, SELECTION))?;
     match office.desks.of(&format!("{namespace}/{name}")) {
         Some(desk) => Ok((desk, selection)),
         None => Err(Box::new(unasked(office, &namespace, &name).await)),

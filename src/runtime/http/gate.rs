@@ -7,6 +7,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
 
+use super::connections::Seat;
 use super::exposure::Exposure;
 use super::review::Reviews;
 use super::right::Right;
@@ -102,7 +103,12 @@ async fn admit(
     let right = needs(&parameters.iter().flat_map(RawPathParams::iter).collect::<Vec<_>>());
     let (head, body) = request.into_parts();
     let refusal = match guard.gate.admit(&right, &head.headers).await {
-        Ok(()) => return next.run(Request::from_parts(head, body)).await,
+        Ok(()) => {
+            if let Some(seat) = head.extensions.get::<Seat>() {
+                seat.hold();
+            }
+            return next.run(Request::from_parts(head, body)).await;
+        }
         Err(refusal) => refusal,
     };
     guard.metrics.count_refused(right.label(), refusal.reason());

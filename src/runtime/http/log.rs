@@ -1,13 +1,13 @@
 //! Effects: `GET` and `PUT /v1/log`: what is logged, read and changed while the process runs. It lasts until the process ends.
 
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::body::Prompt;
 use super::gate::Guard;
 use super::problem;
 use super::right::Right;
@@ -32,10 +32,10 @@ async fn tell(State(filter): State<Filter>) -> Response {
     answer(filter.shown())
 }
 
-async fn set(State(filter): State<Filter>, wanted: Result<Json<Logged>, JsonRejection>) -> Response {
+async fn set(State(filter): State<Filter>, wanted: Result<Prompt<Logged>, String>) -> Response {
     let wanted = match wanted {
-        Ok(Json(wanted)) => wanted,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, format!("{}: {SHAPE}", error.body_text())),
+        Ok(Prompt(wanted)) => wanted,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, format!("{error}: {SHAPE}")),
     };
     answer(filter.set(&wanted.filter).and_then(|()| filter.shown()))
 }

@@ -89,8 +89,8 @@ impl Reviews {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::Unauthenticated(Doubt::Other));
         }
-        let permission = right.permission(&self.0.namespace).to_string();
-        let key = Key::new(token, &permission);
+        let permission = right.permission(&self.0.namespace);
+        let key = Key::new(token, &permission.to_string());
         let known = lock(&self.0.cache).get(key, clock::monotonic());
         let verdict = match known {
             Some(verdict) => verdict,
@@ -98,7 +98,12 @@ impl Reviews {
         };
         match verdict {
             Verdict::Allowed => Ok(()),
-            Verdict::Forbidden { user } => Err(Refusal::Forbidden { user, permission, role: right.role() }),
+            Verdict::Forbidden { user } => Err(Refusal::Forbidden {
+                user,
+                permission: permission.to_string(),
+                role: right.role(),
+                binding: permission.binding(),
+            }),
             Verdict::Unauthenticated(doubt) => Err(Refusal::Unauthenticated(doubt)),
         }
     }

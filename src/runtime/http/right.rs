@@ -70,7 +70,7 @@ impl Right {
             Self::Ingest => "ingest-profiles",
             Self::ReadProfiles | Self::ReadDeadLetters => "view-profiles",
             Self::ChangeDeadLetters { .. } => "activate-destinations",
-            Self::ReadMetrics => "read-metrics",
+            Self::ReadMetrics => "metrics",
             Self::ReadLog | Self::ChangeLog => "change-log",
         }
     }
@@ -85,6 +85,16 @@ impl Right {
             Self::ReadMetrics => "read_metrics",
             Self::ReadLog => "read_log",
             Self::ChangeLog => "change_log",
+        }
+    }
+}
+
+impl Permission<'_> {
+    /// What binds a role that grants it.
+    pub(super) fn binding(&self) -> String {
+        match self {
+            Self::Resource { namespace, .. } => format!("a RoleBinding in namespace {namespace}"),
+            Self::Path { .. } => "a ClusterRoleBinding".to_owned(),
         }
     }
 }

@@ -18,12 +18,18 @@ use super::tls::{Certificate, TlsError, TlsFiles};
 /// How many connections there are at once at most.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// How many may wait to be accepted: with the 128 of the standard library, those of a burst are put off by seconds.
+const BACKLOG: i32 = 4096;
+
 /// How large a request's head may be, in bytes, about: the read that crosses it counts. Also how much of a body is read at
 /// once.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// How long a head may take, and how long a connection may idle between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// How long a client may take none of its answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// How long requests in flight may take once the server is told to end.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -52,10 +58,13 @@ pub enum HttpError {
 
 /// Listens, without serving yet. Port 0 takes a free one.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(address).map_err(|source| match source.kind() {
+    let refused = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => HttpError::InUse(address),
         _ => HttpError::Listen { address, source },
-    })
+    };
+    let listener = TcpListener::bind(address).map_err(refused)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| refused(error.into()))?;
+    Ok(listener)
 }
 
 /// Serves until `shutdown`, then takes no new request and lets those in flight end, for ten seconds at most.
@@ -68,7 +77,7 @@ pub async fn serve(
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?.http1_only().handle(handle.clone());
     server.http_builder().http1().header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD_BYTES);
-    let limit = Limit::new(MAX_CONNECTIONS);
+    let limit = Limit::new(MAX_CONNECTIONS, WRITE_TIME);
     let service = router.into_make_service();
     let (mut serving, watching): (BoxFuture<'_, io::Result<()>>, BoxFuture<'_, Infallible>) = match tls {
         None => (server.acceptor(limit).serve(service).boxed(), std::future::pending().boxed()),

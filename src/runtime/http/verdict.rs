@@ -40,9 +40,9 @@ pub(super) enum Refusal {
     #[error("{}{}", doubt(*.0), how_to_get_one())]
     Unauthenticated(Doubt),
     #[error(
-        "{user} may not {permission}: bind the ClusterRole of the chart that ends in -{role} to it, or another that grants this"
+        "{user} may not {permission}: give it the chart's ClusterRole that ends in -{role}, or another that grants this, by {binding}"
     )]
-    Forbidden { user: Arc<str>, permission: String, role: &'static str },
+    Forbidden { user: Arc<str>, permission: String, role: &'static str, binding: String },
     #[error("whether this caller may cannot be said now: {0}; send this request again in a moment")]
     Unavailable(Arc<ReviewError>),
 }

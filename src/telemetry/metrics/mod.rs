@@ -83,6 +83,11 @@ impl Metrics {
         lock(&self.samples).reconciles.entry(controller).or_default().panics += 1;
     }
 
+    /// Counts one request that was not let in: the right that it needed, and why.
+    pub fn count_refused(&self, right: &'static str, reason: &'static str) {
+        *lock(&self.samples).refused.entry((right, reason)).or_default() += 1;
+    }
+
     /// Counts one write of a status of that kind, by its result: one of a fixed set.
     pub fn count_status_write(&self, kind: &'static str, result: &'static str) {
         *lock(&self.samples).api_server.status_writes.entry((kind, result)).or_default() += 1;
@@ -96,11 +101,6 @@ impl Metrics {
     /// Counts one Kubernetes Event, by its result: one of a fixed set.
     pub fn count_event(&self, result: &'static str) {
         *lock(&self.samples).api_server.events.entry(result).or_default() += 1;
-    }
-
-    /// Counts one request that was not let in: the right that it needed, and why.
-    pub fn count_refused(&self, right: &'static str, reason: &'static str) {
-        *lock(&self.samples).refused.entry((right, reason)).or_default() += 1;
     }
 
     /// Everything, as `OpenMetrics` text.
@@ -180,13 +180,13 @@ pub fn reference() -> String {
     }
     out.push_str(
         "\n`reason` is a reason of the `Delivering` condition, `trigger` one of `audience`, `attribute`, `identity`, \
-         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`. `kind` is the kind of a resource; `result` of a \
+         `backfill`, `type` an alert type, `code` an HTTP status code, `outcome` one of `accepted`, `rejected`. Of refused requests, \
+         `right` is one of `ingest`, `read_profiles`, `read_dead_letters`, `change_dead_letters`, `read_metrics`, `read_log`, \
+         `change_log`, and `reason` one of `no_token`, `unauthenticated`, `forbidden`, `unavailable`. \
+         `kind` is the kind of a resource; `result` of a \
          status one of `written`, `changed` (the object was, meanwhile; it is tried again), `gone`, `forbidden`, `refused`, \
          `timeout`, `unreachable`, and of an Event one of `written`, `dropped` (too many waited), `forbidden`, `refused`, \
-         `timeout`, `unreachable`. \
-         Of refused requests, \
-         `right` is one of `ingest`, `read_profiles`, `read_dead_letters`, `change_dead_letters`, `read_metrics`, `read_log`, \
-         `change_log`, and `reason` one of `no_token`, `unauthenticated`, `forbidden`, `unavailable`.\n",
+         `timeout`, `unreachable`.\n",
     );
     out
 }
@@ -317,10 +317,10 @@ mod tests {
     fn every_metric_has_points_with_just_the_labels_that_its_row_names() {
         let mut samples = Samples { hub: Some(HubSample::default()), ..Samples::default() };
         samples.ingest.requests.insert(200, 1);
+        samples.refused.insert(("ingest", "no_token"), 1);
         samples.api_server.status_writes.insert(("KinesisDestination", "written"), 1);
         samples.api_server.statuses_pending = Some(1);
         samples.api_server.events.insert("written", 1);
-        samples.refused.insert(("ingest", "no_token"), 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
         samples.reconciles.entry("audienceactivation").or_default();
         for metric in table::all() {

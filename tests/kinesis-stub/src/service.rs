@@ -141,7 +141,11 @@ impl Service {
             Asked::AssumeRole(form) => sts::assume_role(self, &call, form),
         };
         if outcome.is_ok() {
-            match self.faults.after(&call.facts(self)) {
+            let end = self.faults.after(&call.facts(self));
+            if let (Some(_), Asked::Put(Put { entries, .. }, _)) = (&end, &asked) {
+                add(&self.stats.records_unanswered, entries.as_ref().map_or(0, |entries| entries.len() as u64));
+            }
+            match end {
                 Some(End::Broken(how)) => return Ending::Broken(how),
                 Some(End::Silent) => return Ending::Silent,
                 Some(End::Late(after)) => tokio::time::sleep(after).await,

@@ -18,6 +18,7 @@ pub(crate) struct Stats {
     pub(crate) entries_failed: AtomicU64,
     pub(crate) requests_throttled: AtomicU64,
     pub(crate) records_dropped: AtomicU64,
+    pub(crate) records_unanswered: AtomicU64,
     by_action: Mutex<BTreeMap<String, u64>>,
     by_error: Mutex<BTreeMap<String, u64>>,
 }
@@ -54,6 +55,7 @@ impl Stats {
             requests_throttled: read(&self.requests_throttled),
             entries_throttled: read(&self.entries_throttled),
             entries_failed: read(&self.entries_failed),
+            records_unanswered: read(&self.records_unanswered),
             faults_by_kind: faults.into_iter().map(|(kind, struck)| (kind.to_owned(), struck)).collect(),
             records_dropped_from_streams: read(&self.records_dropped),
             records_dropped_from_log: losses.0,
@@ -96,6 +98,8 @@ pub struct Snapshot {
     pub entries_throttled: u64,
     /// Entries failed otherwise in requests that succeeded.
     pub entries_failed: u64,
+    /// Records of puts that were carried out and not answered, or late, by a fault: a client may put them again.
+    pub records_unanswered: u64,
     /// Requests struck, by the fault's kind.
     pub faults_by_kind: BTreeMap<String, u64>,
     /// Records that streams no longer keep for `GetRecords`, because of the cap.

@@ -34,6 +34,7 @@ pub(crate) struct Exported {
 #[serde(rename_all = "camelCase")]
 struct Line {
     seq: u64,
+    stream: String,
     partition_key: String,
     data: String,
     access_key: String,
@@ -55,13 +56,14 @@ struct Activation {
     backfill: bool,
 }
 
-/// Reads a stub's log, flushed before.
-pub(crate) fn read_log(path: &Path) -> Vec<Exported> {
+/// Reads of a stub's log, flushed before, what one stream holds.
+pub(crate) fn read_log(path: &Path, stream: &str) -> Vec<Exported> {
     use std::io::BufRead as _;
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
     file.lines()
+        .map(|line| serde_json::from_str::<Line>(&line.unwrap()).unwrap())
+        .filter(|line| line.stream == stream)
         .map(|line| {
-            let line: Line = serde_json::from_str(&line.unwrap()).unwrap();
             let bytes = aws_smithy_types::base64::decode(&line.data).unwrap();
             Exported::read(line.seq, &line.access_key, &line.partition_key, &bytes)
         })

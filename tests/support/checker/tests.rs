@@ -51,7 +51,8 @@ struct Run {
     phases: Vec<Phase>,
     log: Vec<Exported>,
     letters: Vec<Letter>,
-    lives: Vec<String>,
+    lives: Vec<Vec<String>>,
+    unanswered: u64,
 }
 
 /// Each ends with a crash but the last.
@@ -126,7 +127,8 @@ impl Run {
                 export(9, 8, None),
             ],
             letters: Vec::new(),
-            lives: LIVES.map(str::to_owned).to_vec(),
+            lives: LIVES.map(|key| vec![key.to_owned()]).to_vec(),
+            unanswered: 0,
         }
     }
 
@@ -138,6 +140,7 @@ impl Run {
             dead_letters: &self.letters,
             lives: &self.lives,
             repeats_per_crash,
+            unanswered: self.unanswered,
         })
     }
 
@@ -250,6 +253,12 @@ fn repeats_beyond_the_window_or_without_a_crash_are_caught() {
     assert_eq!(run.check(0).findings, [too_many(0), too_many(1)]);
     run.log[2].access_key = LIVES[0].to_owned();
     assert_eq!(run.check(2).findings, [Finding::RepeatedWithoutCrash { seq: 3, profile: profile("p"), version: 2 }]);
+    // Its credentials were rotated in between.
+    run.log[2].access_key = "rotated".to_owned();
+    run.lives[0].push("rotated".to_owned());
+    assert_eq!(run.check(2).findings, [Finding::RepeatedWithoutCrash { seq: 3, profile: profile("p"), version: 2 }]);
+    run.unanswered = 1;
+    assert_eq!(run.check(2).findings, []);
 }
 
 #[test]

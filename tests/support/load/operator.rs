@@ -50,7 +50,23 @@ pub(crate) struct Operator {
 impl Operator {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(manifests: &Path, data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_activation-operator"))
+        Self::start_with(manifests, data, |_| {})
+    }
+
+    /// The same, with what `more` adds to the command.
+    pub(crate) fn start_with(manifests: &Path, data: &Path, more: impl FnOnce(&mut Command)) -> Self {
+        let mut operator = Self::spawn(manifests, data, more);
+        until("/readyz", || {
+            assert!(operator.runs(), "it ended by itself:\n{}", operator.said());
+            operator.get("/readyz").map(drop)
+        });
+        operator
+    }
+
+    /// The same, until it listens.
+    fn spawn(manifests: &Path, data: &Path, more: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_activation-operator"));
+        command
             .args(["standalone", "--listen", "127.0.0.1:0", "--log", "info", "-f"])
             .arg(manifests)
             .arg("--data-dir")
@@ -59,9 +75,9 @@ impl Operator {
             .env_remove("http_proxy")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        more(&mut command);
+        let mut child = command.spawn().unwrap();
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (log, announced) = follow(child.stderr.take().unwrap(), Arc::clone(&tail));
         // Not known yet; dropped on a panic from here on, which kills it.
@@ -71,18 +87,26 @@ impl Operator {
             Ok(address) => operator.address = address,
             Err(error) => panic!("it does not listen: {error}\n{}", operator.said()),
         }
-        until("/readyz", || {
-            assert!(operator.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", operator.said());
-            operator.get("/readyz").map(drop)
-        });
         operator
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success(), "kill -{name}");
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    fn get(&self, path: &str) -> Option<String> {
+    /// The text of an answer with status 200.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
         let mut response = self.client.get(format!("http://{}{path}", self.address)).call().ok()?;
         let text = response.body_mut().read_to_string().ok()?;
         (response.status() == 200).then_some(text)
@@ -90,31 +114,41 @@ impl Operator {
 
     /// The value of a metric of the dataflow, once it is told.
     pub(crate) fn metric(&self, name: &str) -> Option<u64> {
+        self.metric_of(name, "")
+    }
+
+    /// The same of the first that has such a label, as `name="value"`.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> Option<u64> {
         let text = self.get("/metrics")?;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))?;
-        line.rsplit_once(' ')?.1.parse().ok()
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') && rest.contains(label));
+        // A count, or seconds with a fraction.
+        Some(text.lines().find(is_it)?.rsplit_once(' ')?.1.parse::<f64>().ok()? as u64)
     }
 
     /// Waits for a condition, but not for ever: it may have nothing to do.
     pub(crate) fn patience(&mut self, patience: Duration, holds: impl Fn() -> bool) {
         let end = Instant::now() + patience;
         while !holds() && Instant::now() < end {
-            assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", self.said());
+            assert!(self.runs(), "it ended by itself:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     /// `kill -9`.
     pub(crate) fn kill(mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", self.said());
+        assert!(self.runs(), "it ended by itself:\n{}", self.said());
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
+    /// Waits until it ends by itself; tells its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        until("the end", || self.child.try_wait().unwrap()).code()
+    }
+
     /// Lets it end in order; tells its exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        self.signal("TERM");
         let status = until("the end", || self.child.try_wait().unwrap());
         if !status.success() {
             println!("{}", self.said());
@@ -122,7 +156,8 @@ impl Operator {
         status.code()
     }
 
-    fn said(&self) -> String {
+    /// The last lines of its log.
+    pub(crate) fn said(&self) -> String {
         self.tail.lock().unwrap().iter().fold(String::new(), |said, line| said + "  " + line + "\n")
     }
 }

@@ -1,0 +1,451 @@
+//! Effects: the scene of a fault: a stream, the program, a producer; and what is found when it is over.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use activation_operator::dataflow::{dead_letters, state};
+use activation_operator::export::MappingSpec;
+use activation_operator::store::Store;
+use kinesis_stub::{Config, Fault, KeySpec, LogMode, Snapshot, StreamSpec, Stub};
+
+use crate::checker::{self, Exported, Finding, Given, Letter, Phase};
+use crate::load::operator::{Operator, until};
+use crate::load::producer::{History, Pace, Producer};
+
+/// The window of a dataflow: what one crash, or one cut line, repeats at most.
+pub(crate) const WINDOW: u64 = 5000;
+/// What the stream holds before anything is broken: everything runs by then.
+const WARM: u64 = 1000;
+
+/// What makes a run the one it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// For every choice.
+    pub(crate) seed: u64,
+    /// Whether there is time for long strikes.
+    pub(crate) long: bool,
+}
+
+impl Run {
+    /// How long something lasts: a few seconds in a short run, so many times as long in a long one.
+    pub(crate) fn lasting(self, seconds: u64) -> Duration {
+        Duration::from_secs(if self.long { 10 * seconds } else { seconds })
+    }
+}
+
+/// How the scene is set.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// Updates a second.
+    pub(crate) per_second: u64,
+    /// Members of the audience `b` that are sent first.
+    pub(crate) members: u64,
+    pub(crate) shards: usize,
+    /// Further fields of `spec.delivery` of the destination, in flow style.
+    pub(crate) delivery: &'static str,
+    /// Faults from the start.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { per_second: 3000, members: 0, shards: 4, delivery: "requestTimeout: 2s", faults: Vec::new() }
+    }
+}
+
+/// An activation, its stream, and the mappings that it had.
+#[derive(Debug, Clone)]
+pub(crate) struct Activation {
+    pub(crate) name: &'static str,
+    pub(crate) stream: &'static str,
+    /// The audiences that it maps, in the order in which they were added; each but the first is a mapping of its own.
+    pub(crate) audiences: Vec<&'static str>,
+    /// Further fields of `spec.delivery` of its destination.
+    pub(crate) delivery: &'static str,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) updates: u64,
+    pub(crate) per_second: u64,
+    pub(crate) exports: u64,
+    pub(crate) lost: u64,
+    pub(crate) inverted: u64,
+    pub(crate) repeated: u64,
+    pub(crate) dead_letters: u64,
+}
+
+/// What a run is allowed to come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Allowed {
+    /// Records that may have been exported again without a crash, beside those that the stream says it did not answer.
+    pub(crate) repeats: u64,
+    /// Whether records may have become dead letters.
+    pub(crate) dead_letters: bool,
+}
+
+/// A fault in the making. Whatever it started ends with it.
+pub(crate) struct Scene {
+    pub(crate) run: Run,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) data: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    stub: Option<Stub>,
+    url: String,
+    pub(crate) activations: Vec<Activation>,
+    operator: Option<Operator>,
+    producer: Option<Producer>,
+    lives: Vec<Vec<String>>,
+    /// What is added to the command of each life.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Scene {
+    /// Everything runs, and records get through.
+    pub(crate) fn start(run: Run, setting: &Setting) -> Self {
+        let mut scene = Self::set(run, setting);
+        scene.begin(setting);
+        scene
+    }
+
+    /// The stream and the manifests alone.
+    pub(crate) fn set(run: Run, setting: &Setting) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("manifests")).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let config = Config {
+            streams: vec![StreamSpec::new("profiles", setting.shards), StreamSpec::new("slow", setting.shards)],
+            log: LogMode::Records { file: Some(folder.path().join("log.ndjson")) },
+            // The file is what is read.
+            memory_bytes: 0,
+            retention_bytes: 0,
+            ..Config::default()
+        };
+        let stub = runtime.block_on(Stub::start(config)).unwrap();
+        let activation =
+            Activation { name: "vip", stream: "profiles", audiences: vec!["a"], delivery: setting.delivery };
+        let (data, url) = (folder.path().join("data"), stub.url());
+        Self {
+            run,
+            data,
+            folder,
+            runtime,
+            stub: Some(stub),
+            url,
+            activations: vec![activation],
+            operator: None,
+            producer: None,
+            lives: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The program and the producer.
+    pub(crate) fn begin(&mut self, setting: &Setting) {
+        self.declare();
+        self.revive();
+        let seed = self.run.seed;
+        if !setting.faults.is_empty() {
+            self.strike(setting.faults.clone());
+        }
+        self.producer =
+            Some(Producer::start(seed, setting.members, Pace::Steady(setting.per_second), self.operator().address()));
+        self.until_exported(WARM);
+    }
+
+    pub(crate) fn stub(&self) -> &Stub {
+        self.stub.as_ref().unwrap()
+    }
+
+    pub(crate) fn stats(&self) -> Snapshot {
+        self.stub().stats()
+    }
+
+    pub(crate) fn operator(&self) -> &Operator {
+        self.operator.as_ref().unwrap()
+    }
+
+    pub(crate) fn operator_mut(&mut self) -> &mut Operator {
+        self.operator.as_mut().unwrap()
+    }
+
+    pub(crate) fn producer(&self) -> &Producer {
+        self.producer.as_ref().unwrap()
+    }
+
+    /// Another server takes the place of the stream.
+    pub(crate) fn redirect(&mut self, url: String) {
+        self.url = url;
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.path().join("log.ndjson")
+    }
+
+    /// The first keys of the life that runs.
+    pub(crate) fn key(&self) -> &str {
+        self.lives.last().unwrap().last().unwrap()
+    }
+
+    /// Replaces every fault.
+    pub(crate) fn strike(&self, faults: Vec<Fault>) {
+        self.stub().set_faults(kinesis_stub::FaultSet { seed: self.run.seed, faults });
+    }
+
+    /// Nothing is broken any more.
+    pub(crate) fn heal(&self) {
+        self.stub().clear_faults();
+    }
+
+    /// How often a kind of fault struck.
+    pub(crate) fn struck(&self, kind: &str) -> u64 {
+        self.stats().faults_by_kind.get(kind).copied().unwrap_or_default()
+    }
+
+    /// Lets it go on like this.
+    pub(crate) fn let_it_last(&self, seconds: u64) {
+        std::thread::sleep(self.run.lasting(seconds));
+    }
+
+    /// Waits until `more` records more are in the stream.
+    pub(crate) fn until_exported(&self, more: u64) {
+        let before = self.stats().records_committed;
+        until("exports", || (self.stats().records_committed >= before + more).then_some(()));
+    }
+
+    /// Waits until `more` updates more are accepted.
+    pub(crate) fn until_accepted(&self, more: u64) {
+        let before = self.producer().accepted();
+        until("updates", || (self.producer().accepted() >= before + more).then_some(()));
+    }
+
+    /// Waits until `Delivering` says so.
+    pub(crate) fn until_told(&self, reason: &str) {
+        let label = format!("reason=\"{reason}\"");
+        let told = || self.operator().metric_of("activation_delivering", &label).filter(|told| *told == 1);
+        until(reason, || told().map(drop));
+    }
+
+    /// A credential of its own for the life that runs.
+    pub(crate) fn rotate(&mut self) {
+        let key = format!("key-{}", self.lives.iter().map(Vec::len).sum::<usize>());
+        self.lives.last_mut().unwrap().push(key);
+        self.write_secret();
+    }
+
+    /// Writes a manifest as a whole, as an editor does.
+    fn write(&self, name: &str, text: &str) {
+        let fresh = self.folder.path().join(name);
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(&fresh, self.folder.path().join("manifests").join(name)).unwrap();
+    }
+
+    fn write_secret(&self) {
+        let key = self.key();
+        if let Some(stub) = &self.stub {
+            assert!(stub.put_key(key, KeySpec::new("secret")));
+        }
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: aws, namespace: marketing}}\nstringData: {{accessKeyId: {key}, secretAccessKey: secret}}\n"
+        );
+        self.write("secret.yaml", &text);
+    }
+
+    /// Writes destinations and activations as they are now.
+    pub(crate) fn declare(&self) {
+        for Activation { name, stream, audiences, delivery } in &self.activations {
+            let mut text = format!(
+                "apiVersion: activation.dev/v1alpha1
+kind: KinesisDestination
+metadata: {{name: {name}, namespace: marketing}}
+spec:
+  region: us-east-1
+  stream: {{name: {stream}}}
+  credentials: {{secretRef: {{name: aws}}}}
+  endpoint: {{url: '{}'}}
+  delivery: {{linger: 5ms, {delivery}}}
+  includeSegmentNames: true
+  includeSegmentTimestamps: true
+---
+apiVersion: activation.dev/v1alpha1
+kind: AudienceActivation
+metadata: {{name: {name}, namespace: marketing}}
+spec:
+  destinationRef: {{name: {name}}}
+  mappedAttributes: [{{path: 'n'}}, {{path: person.name}}]
+  onDelete: Exit
+  backfill: {{maxRecordsPerSecond: 3000}}
+  record: {{metadata: true}}
+  audiences:
+",
+                self.url
+            );
+            for id in audiences {
+                writeln!(text, "    - {{id: {id}, name: Audience {id}}}").unwrap();
+            }
+            self.write(&format!("{name}.yaml"), &text);
+        }
+    }
+
+    /// Starts the program, as a life of its own.
+    pub(crate) fn revive(&mut self) {
+        self.lives.push(vec![format!("life-{}", self.lives.len())]);
+        self.write_secret();
+        let manifests = self.folder.path().join("manifests");
+        let environment = &self.environment;
+        let operator = Operator::start_with(&manifests, &self.data, |command: &mut Command| {
+            command.envs(environment.iter().map(|(name, value)| (name, value)));
+        });
+        // A dataflow begins at the head of the log: updates that came before it has would be history.
+        for activation in &self.activations {
+            let label = format!("activation=\"{}\"", activation.name);
+            until("a start", || operator.metric_of("activation_position", &label).map(drop));
+        }
+        if let Some(producer) = &self.producer {
+            producer.send_to(operator.address());
+        }
+        self.operator = Some(operator);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.operator.take().unwrap().kill();
+    }
+
+    /// It ends by itself; tells its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.operator.take().unwrap().ended()
+    }
+
+    /// Lets everything come to its end, and lets the checker judge.
+    pub(crate) fn finish(mut self, allowed: Allowed) -> Tally {
+        let history = self.end();
+        let tally = self.judge(&history, allowed);
+        let stub = self.stub.take().unwrap();
+        self.runtime.block_on(stub.shutdown()).unwrap();
+        tally
+    }
+
+    /// The producer ends, everything is exported, and the program ends in order.
+    pub(crate) fn end(&mut self) -> History {
+        let history = self.producer.take().unwrap().stop();
+        let operator = self.operator.take().unwrap();
+        for activation in &self.activations {
+            let label = format!("activation=\"{}\"", activation.name);
+            until("everything to be through", || {
+                let is = |name: &str| operator.metric_of(name, &label);
+                let through = is("activation_position")? == history.head;
+                (through && is("activation_backfill_done") == is("activation_backfill_members")).then_some(())
+            });
+        }
+        assert_eq!(operator.terminate(), Some(0), "the exit code");
+        self.stub().flush().unwrap();
+        history
+    }
+
+    /// What the checker says of each activation, all in all.
+    pub(crate) fn judge(&self, history: &History, allowed: Allowed) -> Tally {
+        let unanswered = self.stats().records_unanswered + allowed.repeats;
+        let store = Store::open(&self.data, 8 << 20).unwrap();
+        let mut tally = Tally {
+            updates: history.lines.len() as u64,
+            per_second: (history.lines.len() as f64 / history.lasted.as_secs_f64()) as u64,
+            ..Tally::default()
+        };
+        for activation in &self.activations {
+            let exports = checker::read_log(&self.log(), activation.stream);
+            let found = find(&store, activation, &history.lines, &exports, &self.lives, unanswered);
+            println!("{}: {found:?}", activation.name);
+            assert!(found.report.findings.is_empty(), "{}: {}", activation.name, found.report);
+            assert!(allowed.dead_letters || found.letters == 0, "{} dead letters", found.letters);
+            assert_eq!(found.report.head, history.head, "nothing was taken up twice, and nothing that was not answered");
+            assert_eq!(store.head().unwrap().next, history.head);
+            found.add_to(&mut tally);
+        }
+        tally
+    }
+
+    /// The lives of the program so far.
+    pub(crate) fn lives(&self) -> &[Vec<String>] {
+        &self.lives
+    }
+}
+
+/// What was found of one activation.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) report: checker::Report,
+    pub(crate) letters: u64,
+}
+
+impl Found {
+    fn add_to(&self, tally: &mut Tally) {
+        tally.exports += self.report.exports;
+        tally.lost += self.report.count(|finding| {
+            matches!(finding, Finding::Lost { .. } | Finding::NotBackfilled { .. } | Finding::WrongEnd { .. })
+        }) as u64;
+        tally.inverted += self.report.count(|finding| matches!(finding, Finding::Inverted { .. })) as u64;
+        tally.repeated += self.report.repeats;
+        tally.dead_letters += self.letters;
+    }
+}
+
+/// Reads what the program left behind of one activation, and asks the checker.
+pub(crate) fn find(
+    store: &Store,
+    activation: &Activation,
+    history: &[String],
+    log: &[Exported],
+    lives: &[Vec<String>],
+    unanswered: u64,
+) -> Found {
+    let name = format!("marketing/{}", activation.name);
+    let checkpoint = state::load(store, &name).unwrap().unwrap();
+    let mapping = state::load_mapping(store, &name).unwrap().unwrap();
+    // Each mapping begins where the audience that it adds does.
+    let phases: Vec<Phase> = (1..=activation.audiences.len())
+        .map(|count| {
+            let known = &activation.audiences[..count];
+            let added = known[count - 1];
+            let audiences =
+                mapping.audiences.iter().filter(|audience| known.contains(&audience.id.as_str())).cloned().collect();
+            let from = checkpoint.backfills.iter().find(|backfill| backfill.id == added).unwrap().mapped_at;
+            Phase { from, mapping: MappingSpec { audiences, ..mapping.clone() } }
+        })
+        .collect();
+    let letters: Vec<Letter> = dead_letters::list(store, &name, 0, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|letter| Letter {
+            backfill: letter.triggers.iter().any(|trigger| trigger == "backfill"),
+            profile: (letter.merge_policy_id, letter.profile_id),
+            version: letter.version,
+        })
+        .collect();
+    let report = checker::check(&Given {
+        history,
+        phases: &phases,
+        log,
+        dead_letters: &letters,
+        lives,
+        repeats_per_crash: WINDOW,
+        unanswered,
+    });
+    assert_eq!(checkpoint.next_dead_letter - 1, letters.len() as u64, "every dead letter that was counted is there");
+    assert!(report.updates > 0 && report.exports > WARM, "the run was too tame: {report:?}");
+    Found { report, letters: letters.len() as u64 }
+}
+
+/// A file of this folder of tests.
+pub(crate) fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults").join(name)
+}
+
+/// The dead letters that are left of an activation, once the program has ended.
+pub(crate) fn letters(data: &Path, activation: &str) -> Vec<dead_letters::DeadLetter> {
+    let store = Store::open(data, 8 << 20).unwrap();
+    dead_letters::list(&store, &format!("marketing/{activation}"), 0, usize::MAX).unwrap()
+}
