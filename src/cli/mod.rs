@@ -4,6 +4,7 @@ pub mod crd;
 pub mod dead_letters;
 pub mod policy;
 pub mod preview;
+pub mod run;
 pub mod standalone;
 
 use std::io::{self, Write as _};
@@ -21,6 +22,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArguments),
     Standalone(standalone::StandaloneArguments),
     Preview(preview::PreviewArguments),
     Policy(policy::PolicyArguments),
@@ -31,6 +33,7 @@ enum Command {
 /// Carries out what was asked for.
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
         Command::Standalone(arguments) => standalone::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),

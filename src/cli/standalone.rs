@@ -38,8 +38,6 @@ const CACHE_BYTES: u64 = 128 << 20;
 const INTAKE_BYTES: usize = 64 << 20;
 /// Between two plain lines of one activation, and before the first, when nothing is known yet.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
-/// What is logged unless something else is asked for: what the store does inside concerns nobody.
-const QUIET: &str = "info,fjall=warn,lsm_tree=warn";
 
 /// Runs everything in one process, on a folder of manifests, without a cluster
 #[derive(Debug, Args)]
@@ -93,15 +91,17 @@ pub struct StandaloneArguments {
 
 /// What a dataflow does whose position is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum OnPositionLost {
+pub enum OnPositionLost {
+    /// It tells every member again.
     Resync,
+    /// It waits until a resync is asked for.
     Stop,
 }
 
 /// Carries it out.
 pub fn run(arguments: StandaloneArguments) -> ExitCode {
     let redraw = io::stdout().is_terminal();
-    let level = if redraw && io::stderr().is_terminal() { "warn" } else { QUIET };
+    let level = if redraw && io::stderr().is_terminal() { "warn" } else { logging::QUIET };
     let log = match logging::init(arguments.log_format, arguments.log.as_deref().unwrap_or(level)) {
         Ok(log) => log,
         Err(error) => return failed(&error),

@@ -53,6 +53,8 @@ pub struct DereferencedActivation<'a> {
     pub destination: Option<&'a KinesisDestination>,
     /// The labels of the activation's namespace, where they are known.
     pub namespace_labels: Option<&'a BTreeMap<String, String>>,
+    /// Whether they may not be read.
+    pub namespace_forbidden: bool,
     /// Its alert rules.
     pub alerts: Vec<DereferencedRule<'a>>,
 }
@@ -86,6 +88,7 @@ pub fn activation<'a>(inventory: &'a Inventory, key: &ObjectKey) -> Option<Deref
         destination: inventory.destinations.get(&destination_key),
         destination_key,
         namespace_labels: inventory.namespaces.get(&key.namespace),
+        namespace_forbidden: inventory.forbidden_namespaces.contains(&key.namespace),
         alerts: rules(inventory, &key.namespace, &activation.spec.alerts),
     })
 }

@@ -13,7 +13,7 @@ use crate::api::conditions::{ConditionType, Reason};
 use crate::api::{AudienceActivationStatus, KinesisDestinationStatus};
 
 /// Which kind of resource an Event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum About {
     /// A `KinesisDestination`.
     Destination,

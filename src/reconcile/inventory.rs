@@ -66,4 +66,6 @@ pub struct Inventory {
     pub activations: BTreeMap<ObjectKey, AudienceActivation>,
     /// The labels of the namespaces that are known.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Namespaces whose labels the shell is forbidden to read.
+    pub forbidden_namespaces: BTreeSet<String>,
 }

@@ -56,6 +56,25 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Asks it to end, as a service manager would; its exit code.
+    pub(crate) fn terminate(&mut self, within: Duration) -> Option<i32> {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        self.ended(within)
+    }
+
+    /// Waits until it has ended; its exit code.
+    pub(crate) fn ended(&mut self, within: Duration) -> Option<i32> {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "{} does not end:\n{}", self.name, self.said());
+            std::thread::sleep(EVERY);
+        }
+    }
+
     /// What it has said so far.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.output.path()).unwrap()).into_owned()

@@ -8,6 +8,7 @@ use super::{Problem, ProcessPolicy, Verdict};
 use crate::api::KinesisDestination;
 use crate::api::activation::Placement;
 use crate::api::conditions::Reason;
+use crate::api::destination::NamespacesFrom;
 use crate::export::Mapping;
 use crate::export::mapping::MappingError;
 use crate::reconcile::dereference::DereferencedActivation;
@@ -142,6 +143,15 @@ fn destination_allows_this_namespace(found: &DereferencedActivation<'_>, _: &Pro
     if destination.spec.allowed_namespaces.allow(own, namespace, labels) {
         return Vec::new();
     }
+    let allowed = &destination.spec.allowed_namespaces;
+    if found.namespace_forbidden && allowed.from == NamespacesFrom::Selector {
+        let message = format!(
+            "KinesisDestination {} allows namespaces by their labels, and the operator may not read those of {namespace}; grant \
+             its service account get on namespaces",
+            found.destination_key
+        );
+        return vec![Problem::refused(Reason::Forbidden, message)];
+    }
     let message = format!(
         "KinesisDestination {} does not allow activations of namespace {namespace}; have its spec.allowedNamespaces include it, \
          or use a destination of this namespace",
@@ -178,7 +188,7 @@ mod tests {
     use super::*;
     use crate::api::AudienceActivation;
     use crate::api::activation::{Audience, Kafka, MappedAttribute, Source};
-    use crate::api::destination::{NamespaceSelector, NamespacesFrom};
+    use crate::api::destination::NamespaceSelector;
     use crate::reconcile::inventory::Inventory;
     use crate::reconcile::validate::Kind;
     use crate::reconcile::{dereference, samples};
@@ -237,6 +247,9 @@ mod tests {
             match_expressions: Vec::new(),
         });
         assert_eq!(problems(&inventory), [(Reason::NamespaceNotAllowed, Kind::Refused)]);
+        inventory.forbidden_namespaces.insert("crm".to_owned());
+        assert_eq!(problems(&inventory), [(Reason::Forbidden, Kind::Refused)]);
+        inventory.forbidden_namespaces.clear();
         inventory.namespaces.insert("crm".to_owned(), [("team".to_owned(), "crm".to_owned())].into());
         assert_eq!(problems(&inventory), []);
     }

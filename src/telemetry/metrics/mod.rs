@@ -1,23 +1,26 @@
 //! Effects: what `/metrics` tells, in `OpenMetrics` text. Counters are totals that survive a restart: they are read from samples
 //! when they are asked for, and never counted here twice.
 //!
-//! Reading order: [`sample`] (what is reported), [`table`] (every name, in one list).
+//! Reading order: [`sample`] (what is reported), [`table`] (every name, in one list), and its part about reconciles.
 
+mod reconciles;
 pub mod sample;
 pub mod table;
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+pub use reconciles::ReconcileResult;
 use sample::Samples;
 pub use sample::{DataflowSample, HubSample};
-use table::{Kind, METRICS, Point, Value};
+use table::{Kind, Point, Value};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +68,21 @@ impl Metrics {
         samples.ingest.bytes += bytes;
     }
 
+    /// Counts a reconcile that begins.
+    pub fn reconcile_begins(&self, controller: &'static str) {
+        lock(&self.samples).reconciles.entry(controller).or_default().active += 1;
+    }
+
+    /// Counts a reconcile that has ended, and how long it took.
+    pub fn reconcile_ends(&self, controller: &'static str, result: ReconcileResult, took: Duration) {
+        lock(&self.samples).reconciles.entry(controller).or_default().ended(result, took);
+    }
+
+    /// Counts a panic that was caught.
+    pub fn count_panic(&self, controller: &'static str) {
+        lock(&self.samples).reconciles.entry(controller).or_default().panics += 1;
+    }
+
     /// Counts one request that was not let in: the right that it needed, and why.
     pub fn count_refused(&self, right: &'static str, reason: &'static str) {
         *lock(&self.samples).refused.entry((right, reason)).or_default() += 1;
@@ -105,7 +123,7 @@ impl fmt::Debug for Table {
 impl Collector for Table {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let samples = lock(&self.0).clone();
-        for metric in METRICS {
+        for metric in table::all() {
             let points = (metric.read)(&samples);
             if points.is_empty() {
                 continue;
@@ -113,6 +131,7 @@ impl Collector for Table {
             let kind = match metric.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram => MetricType::Histogram,
             };
             let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
             for Point { labels, value } in points {
@@ -131,8 +150,11 @@ fn write(series: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> Result<(),
     match (kind, value) {
         (Kind::Counter, Value::Whole(value)) => series.encode_counter(&value, NO_EXEMPLAR),
         (Kind::Counter, Value::Real(value)) => series.encode_counter(&value, NO_EXEMPLAR),
-        (Kind::Gauge, Value::Whole(value)) => series.encode_gauge(&value),
-        (Kind::Gauge, Value::Real(value)) => series.encode_gauge(&value),
+        (Kind::Gauge | Kind::Histogram, Value::Whole(value)) => series.encode_gauge(&value),
+        (Kind::Gauge | Kind::Histogram, Value::Real(value)) => series.encode_gauge(&value),
+        (_, Value::Histogram(value)) => {
+            series.encode_histogram::<NoLabelSet>(value.sum, value.count, &value.buckets, None)
+        }
     }
 }
 
@@ -146,10 +168,11 @@ pub fn reference() -> String {
          and a repeat after a crash is not counted twice. Times are seconds, sizes are bytes.\n\n\
          | metric | type | labels | what it says |\n| --- | --- | --- | --- |\n",
     );
-    for metric in METRICS {
+    for metric in table::all() {
         let (suffix, kind) = match metric.kind {
             Kind::Counter => ("_total", "counter"),
             Kind::Gauge => ("", "gauge"),
+            Kind::Histogram => ("", "histogram"),
         };
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         // A string takes every write.
@@ -242,6 +265,28 @@ mod tests {
     }
 
     #[test]
+    fn reconciles_are_counted_by_how_they_ended_and_how_long_they_took() {
+        let metrics = Metrics::default();
+        metrics.reconcile_begins("audienceactivation");
+        metrics.reconcile_begins("audienceactivation");
+        metrics.reconcile_ends("audienceactivation", ReconcileResult::Error, Duration::from_millis(7));
+        metrics.count_panic("pass");
+        let text = metrics.encode().unwrap();
+        for line in [
+            "controller_runtime_reconcile_total{controller=\"audienceactivation\",result=\"error\"} 1",
+            "controller_runtime_reconcile_total{controller=\"audienceactivation\",result=\"success\"} 0",
+            "controller_runtime_reconcile_errors_total{controller=\"audienceactivation\"} 1",
+            "controller_runtime_active_workers{controller=\"audienceactivation\"} 1",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"audienceactivation\"} 1",
+            "controller_runtime_reconcile_time_seconds_bucket{le=\"0.005\",controller=\"audienceactivation\"} 0",
+            "controller_runtime_reconcile_time_seconds_bucket{le=\"+Inf\",controller=\"audienceactivation\"} 1",
+            "controller_runtime_reconcile_panics_total{controller=\"pass\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
     fn what_was_told_the_api_server_is_counted_by_what_came_of_it() {
         let metrics = Metrics::default();
         assert!(!metrics.encode().unwrap().contains("status"), "nobody writes any");
@@ -277,14 +322,16 @@ mod tests {
         samples.api_server.statuses_pending = Some(1);
         samples.api_server.events.insert("written", 1);
         samples.dataflows.insert(("n".to_owned(), "a".to_owned()), sample());
-        for metric in METRICS {
+        samples.reconciles.entry("audienceactivation").or_default();
+        for metric in table::all() {
             let points = (metric.read)(&samples);
             assert!(!points.is_empty(), "{}", metric.name);
             for point in points {
                 let labels: Vec<_> = point.labels.iter().map(|(name, _)| *name).collect();
                 assert_eq!(labels, metric.labels, "{}", metric.name);
             }
-            assert!(metric.name.starts_with("activation_"), "{}", metric.name);
+            let ours = metric.name.starts_with("activation_") || metric.name.starts_with("controller_runtime_");
+            assert!(ours, "{}", metric.name);
         }
     }
 }

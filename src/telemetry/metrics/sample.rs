@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::reconciles::ReconcileSample;
 use crate::api::alerts::AlertType;
 use crate::api::conditions::Reason;
 
@@ -91,5 +92,7 @@ pub struct Samples {
     /// Requests that were not let in, by right and reason.
     pub(super) refused: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) hub: Option<HubSample>,
+    /// By controller.
+    pub(super) reconciles: BTreeMap<&'static str, ReconcileSample>,
     pub(super) api_server: ApiServerSample,
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::reconciles::{self, BOUNDS};
 use super::sample::{DataflowSample, HubSample, Samples};
 use crate::api::alerts::AlertType;
 use crate::api::conditions::Reason;
@@ -28,6 +29,8 @@ pub enum Kind {
     Counter,
     /// They rise and fall.
     Gauge,
+    /// Many of them, counted by size.
+    Histogram,
 }
 
 /// One value of a metric.
@@ -45,6 +48,19 @@ pub enum Value {
     Whole(u64),
     /// Seconds and rates.
     Real(f64),
+    /// Many of them.
+    Histogram(Histogram),
+}
+
+/// Many values, counted by size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histogram {
+    /// Of all values.
+    pub sum: f64,
+    /// How many values there were.
+    pub count: u64,
+    /// Upper bounds, and how many values lie between each and the one before.
+    pub buckets: [(f64, u64); BOUNDS.len()],
 }
 
 const DATAFLOW: &[&str] = &["namespace", "activation"];
@@ -72,7 +88,11 @@ const DELIVERING: &[Reason] = &[
 ];
 
 /// All metrics, in the order of the reference.
-pub const METRICS: &[Metric] = &[
+pub fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(reconciles::METRICS)
+}
+
+const METRICS: &[Metric] = &[
     Metric {
         name: "activation_received",
         kind: Kind::Counter,
