@@ -4,6 +4,7 @@ pub mod crd;
 pub mod dead_letters;
 pub mod policy;
 pub mod preview;
+pub mod repair;
 pub mod standalone;
 
 use std::io::{self, Write as _};
@@ -25,6 +26,7 @@ enum Command {
     Preview(preview::PreviewArguments),
     Policy(policy::PolicyArguments),
     DeadLetters(dead_letters::DeadLettersArguments),
+    Repair(repair::RepairArguments),
     Crd(crd::CrdArguments),
 }
 
@@ -33,6 +35,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Standalone(arguments) => standalone::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),
