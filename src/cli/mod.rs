@@ -4,6 +4,7 @@ pub mod crd;
 pub mod dead_letters;
 pub mod policy;
 pub mod preview;
+pub mod repair;
 pub mod run;
 pub mod standalone;
 
@@ -27,6 +28,7 @@ enum Command {
     Preview(preview::PreviewArguments),
     Policy(policy::PolicyArguments),
     DeadLetters(dead_letters::DeadLettersArguments),
+    Repair(repair::RepairArguments),
     Crd(crd::CrdArguments),
 }
 
@@ -36,6 +38,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Standalone(arguments) => standalone::run(arguments),
         Command::DeadLetters(arguments) => dead_letters::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Crd(arguments) => crd::run(&arguments),

@@ -174,7 +174,7 @@ async fn serve(arguments: RunArguments, log: Filter) -> Result<(), Box<dyn std::
         listen("probes", arguments.probe_listen, http::probes(probes), None, &no_more, &stop)?,
     ];
 
-    let (postbox, postman) = webhooks::postbox();
+    let (postbox, postman) = webhooks::postbox(arguments.allow_internal_endpoints);
     let posting = AbortOnDropHandle::new(tokio::spawn(postman.run(no_more.clone())));
     let driver = Driver::open(fleet::Means {
         hub,

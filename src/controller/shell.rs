@@ -124,7 +124,10 @@ pub async fn run(
     let ended = shell.end(&mut post).await;
     let untold = shell.teller.publisher.flush(LAST_WORDS).await;
     if untold > 0 {
-        tracing::warn!(statuses = untold, "the last statuses could not be written; the next process tells what is so then");
+        tracing::warn!(
+            statuses = untold,
+            "the last statuses could not be written; the next process tells what is so then"
+        );
     }
     writing.cancel();
     while telling.join_next().await.is_some() {}
@@ -159,11 +162,9 @@ impl<'a> Shell<'a> {
         events: EventQueue,
     ) -> Self {
         let (shelf, watching) = (Shelf::default(), Watching::default());
-        let context =
-            dereference::Context { client: client.clone(), shelf: shelf.clone(), watching: watching.clone() };
+        let context = dereference::Context { client: client.clone(), shelf: shelf.clone(), watching: watching.clone() };
         let attempts = Arc::new(Attempts::new(context, metrics.clone()));
-        let (mut queues, mut destinations, mut activations) =
-            (Queues::default(), Stores::default(), Stores::default());
+        let (mut queues, mut destinations, mut activations) = (Queues::default(), Stores::default(), Stores::default());
         let mut tasks = JoinSet::new();
         let scope = &settings.scope;
         for place in scope.places() {

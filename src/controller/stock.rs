@@ -262,6 +262,5 @@ fn unreadable_destination(activation: &AudienceActivation, destination: &ObjectK
     }
 }
 
-
 #[cfg(test)]
 mod tests;

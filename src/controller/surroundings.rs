@@ -46,9 +46,7 @@ pub async fn watch_secrets(place: Place, means: Means) {
             means.watching.stands(&name);
         }
         let concerned = match event {
-            Ok(Event::Apply(secret) | Event::Delete(secret)) => {
-                means.shelf.stock().who_names(&ObjectKey::of(&secret))
-            }
+            Ok(Event::Apply(secret) | Event::Delete(secret)) => means.shelf.stock().who_names(&ObjectKey::of(&secret)),
             // What happened meanwhile is not told one by one.
             Ok(Event::InitDone) => {
                 means.watching.set_secrets(&place, true);

@@ -113,7 +113,8 @@ impl Teller {
         if before.is_none_or(|(before, _)| before.reason != refusal.reason || before.message != refusal.message) {
             let (about, key) = named.clone();
             let (reason, message) = (refusal.reason, refusal.message.clone());
-            self.events.hand_in(Event { about, key, warning: true, action: REFUSE, reason, message }, refusal.uid.clone());
+            self.events
+                .hand_in(Event { about, key, warning: true, action: REFUSE, reason, message }, refusal.uid.clone());
         }
         let conditions = status.parts().0.clone();
         self.refused.insert(named.clone(), (refusal.clone(), conditions));

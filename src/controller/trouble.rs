@@ -100,7 +100,9 @@ mod tests {
         assert!(forbidden.contains("may not list and watch kinesisdestinations.activation.dev in namespace shop"));
         assert!(forbidden.contains("a Role that grants list and watch"), "{forbidden}");
         let everywhere = Asked { place: &Place(None), ..asked.clone() };
-        assert!(of_watch(&refusal(403), &everywhere).contains("in the cluster: bind its service account to a ClusterRole"));
+        assert!(
+            of_watch(&refusal(403), &everywhere).contains("in the cluster: bind its service account to a ClusterRole")
+        );
         assert!(of_watch(&refusal(404), &asked).contains("activation-operator crd | kubectl apply"));
         assert!(of_watch(&refusal(500), &asked).contains("cannot be asked to list and watch"));
     }

@@ -1,19 +1,19 @@
 //! Effects: the watches of both kinds. What they show goes to a store; what is new of it, and what others ask for, is
 //! dereferenced, a bounded number at once.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
+use kube::Client;
 use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::runtime::controller::{Action, Config, Error, ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, applier};
-use kube::Client;
 use tokio::sync::mpsc;
 
 use super::attempt::{AT_ONCE, Attempts};
@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_status_alone_is_no_news_and_an_annotation_is() {
-        let mut metadata = ObjectMeta { generation: Some(1), resource_version: Some("1".to_owned()), ..ObjectMeta::default() };
+        let mut metadata =
+            ObjectMeta { generation: Some(1), resource_version: Some("1".to_owned()), ..ObjectMeta::default() };
         let before = fingerprint(&metadata);
         metadata.resource_version = Some("2".to_owned());
         assert_eq!(fingerprint(&metadata), before);

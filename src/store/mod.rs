@@ -3,6 +3,7 @@
 //! One directory, one owner: the second process that opens it is refused. Every write is a [`Batch`]: all of it or nothing.
 
 mod batch;
+pub mod journal;
 mod keys;
 mod log;
 mod members;
@@ -10,10 +11,12 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Slice};
 use jiff::Timestamp;
@@ -29,6 +32,12 @@ pub const FORMAT_VERSION: u32 = 1;
 /// What the store must leave free on its disk, in bytes (1 GiB): the largest group of requests, and what is flushed and compacted
 /// beside it. A write that fails for lack of room cannot be undone.
 pub const RESERVED_DISK_BYTES: u64 = 1 << 30;
+
+/// The file of the store that its owner locks.
+const LOCK: &str = "lock";
+/// How often, and how long after, it is tried to lock.
+const LOCK_ATTEMPTS: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the store could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +72,19 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         source: fjall::Error,
+    },
+    /// Its journal is torn, and whole writes lie behind the tear.
+    #[error(
+        "data directory {path} is damaged: {bytes} bytes of its journal cannot be read, and {behind} later writes lie behind them: \
+         restore it from a backup, or run `activation-operator repair`, which says what would be lost"
+    )]
+    Torn {
+        /// Which directory.
+        path: PathBuf,
+        /// What is torn, and what lies behind it.
+        bytes: u64,
+        /// Writes behind it.
+        behind: u64,
     },
     /// A value in it has a wrong shape.
     #[error("the store holds a damaged {0}: restore it from a backup")]
@@ -167,6 +189,7 @@ impl Store {
         let directory = |source| StoreError::Directory { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(directory)?;
         space::probe_writable(path).map_err(directory)?;
+        mend_journal(path)?;
         let opened = |error| StoreError::opening(path, error);
         // Some damage makes the recovery panic, where other damage is an error of it.
         let recovered = catch_unwind(AssertUnwindSafe(|| Database::builder(path).cache_size(cache_bytes).open()));
@@ -304,6 +327,42 @@ impl Snapshot {
     pub fn profile(&self, key: &ProfileKey) -> Result<Option<StoredProfile>, StoreError> {
         self.view.get(&self.inner.profiles, key.as_bytes())?.map(decode_profile).transpose()
     }
+}
+
+/// The lock of the directory, as long as it is held: who has it owns the store in it.
+pub fn lock(path: &Path) -> Result<File, StoreError> {
+    let directory = |source| StoreError::Directory { path: path.to_owned(), source };
+    let file = File::options().read(true).write(true).open(path.join(LOCK)).map_err(directory)?;
+    for attempt in 1..=LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(directory(source)),
+            // The owner may be about to end.
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    Err(StoreError::Locked(path.to_owned()))
+}
+
+/// Cuts off a write that a power failure left in part, which nobody was answered.
+fn mend_journal(path: &Path) -> Result<(), StoreError> {
+    let directory = |source| StoreError::Directory { path: path.to_owned(), source };
+    if !path.join(LOCK).try_exists().map_err(directory)? {
+        return Ok(());
+    }
+    // What somebody is writing is no tear.
+    let _lock = lock(path)?;
+    let Some(journal) = journal::survey(path).map_err(directory)? else { return Ok(()) };
+    let Some(tear) = journal.tear else { return Ok(()) };
+    let (bytes, behind) = (tear.bytes, tear.whole_writes_behind);
+    if behind > 0 {
+        return Err(StoreError::Torn { path: path.to_owned(), bytes, behind });
+    }
+    journal::cut(&journal).map_err(directory)?;
+    let file = journal.path.display();
+    tracing::warn!("{file}: the last write was not finished and is dropped: {bytes} bytes, which nobody was answered");
+    Ok(())
 }
 
 fn decode_profile(value: Slice) -> Result<StoredProfile, StoreError> {

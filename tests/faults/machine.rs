@@ -1,7 +1,5 @@
 //! Faults: of the processes themselves.
 
-
-
 use crate::scene::{Allowed, Run, Scene, Setting, Tally, WINDOW};
 
 pub(crate) fn stopped_operator(run: Run) -> Tally {

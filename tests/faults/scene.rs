@@ -361,7 +361,10 @@ spec:
             println!("{}: {found:?}", activation.name);
             assert!(found.report.findings.is_empty(), "{}: {}", activation.name, found.report);
             assert!(allowed.dead_letters || found.letters == 0, "{} dead letters", found.letters);
-            assert_eq!(found.report.head, history.head, "nothing was taken up twice, and nothing that was not answered");
+            assert_eq!(
+                found.report.head, history.head,
+                "nothing was taken up twice, and nothing that was not answered"
+            );
             assert_eq!(store.head().unwrap().next, history.head);
             found.add_to(&mut tally);
         }

@@ -64,7 +64,9 @@ async fn any_order_of_applying_never_shows_stalled() {
             // What was applied alone is looked at alone.
             if place < 2 && which != 0 {
                 let (plural, name) = [("kinesisdestinations", "events"), ("audienceactivations", "vip")][which - 1];
-                operator.object(plural, name, "a first status", |object| !condition(&object["status"], "Ready").status.is_empty());
+                operator.object(plural, name, "a first status", |object| {
+                    !condition(&object["status"], "Ready").status.is_empty()
+                });
             }
         }
         operator.activation("vip", "Ready", is_ready);

@@ -50,8 +50,9 @@ async fn a_destination_that_goes_pauses_its_dataflows_which_go_on_where_they_sto
     operator.send(&[entry("p", 0)]);
     operator.until_records(1);
     world.kubectl(&["delete", "kdest/events", "--timeout=55s"], "");
-    let status = operator
-        .activation("vip", "the reason", |status| condition(status, "DestinationReady").reason == "DestinationNotFound");
+    let status = operator.activation("vip", "the reason", |status| {
+        condition(status, "DestinationReady").reason == "DestinationNotFound"
+    });
     assert_eq!(condition(&status, "Delivering").reason, "DestinationNotFound", "{status}");
     operator.send(&[write("p", 1), write("p", 2)]);
     world.apply(&[&world.destination()]);

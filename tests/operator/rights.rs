@@ -12,8 +12,7 @@ fn account(world: &World<'_>, folder: &tempfile::TempDir, rules: &Value) -> Stri
     world.kubectl(&["create", "serviceaccount", "runner"], "");
     grant(world, rules);
     let token = world.kubectl(&["create", "token", "runner"], "").trim().to_owned();
-    let mut config: Value =
-        serde_saphyr::from_str(&fs::read_to_string(world.cluster.kubeconfig()).unwrap()).unwrap();
+    let mut config: Value = serde_saphyr::from_str(&fs::read_to_string(world.cluster.kubeconfig()).unwrap()).unwrap();
     config["users"][0]["user"] = json!({"token": token});
     let path = folder.path().join("kubeconfig");
     fs::write(&path, config.to_string()).unwrap();
@@ -108,12 +107,12 @@ async fn namespaces_that_may_not_be_read_are_a_condition_where_labels_decide() {
     world.cluster.kubectl_good(&["apply", "-f", "-"], &activation.to_string());
     let path = format!("/apis/activation.dev/v1alpha1/namespaces/{elsewhere}/audienceactivations/vip");
     let status = || world.cluster.client().get(&path).body["status"].clone();
-    let told = operator.wait("the reason", || Some(status()).filter(|told| condition(told, "Ready").reason == "Forbidden"));
+    let told =
+        operator.wait("the reason", || Some(status()).filter(|told| condition(told, "Ready").reason == "Forbidden"));
     assert!(condition(&told, "Ready").message.contains("get on namespaces"), "{told}");
 
     let namespaces = json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]});
-    let mut role: Value =
-        serde_json::from_str(&world.kubectl(&["get", "role", "runner", "-o", "json"], "")).unwrap();
+    let mut role: Value = serde_json::from_str(&world.kubectl(&["get", "role", "runner", "-o", "json"], "")).unwrap();
     role["metadata"] = json!({"name": "runner", "namespace": elsewhere});
     role["rules"].as_array_mut().unwrap().push(namespaces);
     world.cluster.kubectl_good(&["apply", "-f", "-"], &role.to_string());

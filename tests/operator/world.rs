@@ -172,10 +172,11 @@ impl Operator<'_> {
         let mut last = Value::Null;
         let until = Instant::now() + DEADLINE;
         loop {
-            last = world.cluster.client().ask("GET", &world.path(plural, name), "application/json", None).map_or(
-                last,
-                |answer| answer.body,
-            );
+            last = world
+                .cluster
+                .client()
+                .ask("GET", &world.path(plural, name), "application/json", None)
+                .map_or(last, |answer| answer.body);
             if holds(&last) {
                 return last;
             }
