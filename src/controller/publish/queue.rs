@@ -210,7 +210,7 @@ impl Queue {
         let material = of(Change::Material).min_by_key(|(_, entry)| entry.since);
         let counters = of(Change::Counters).min_by_key(|(_, entry)| entry.written);
         let counters_wait = counters.is_some();
-        let first = if true { material.or(counters) } else { counters.or(material) };
+        let first = if self.in_a_row < IN_A_ROW { material.or(counters) } else { counters.or(material) };
         first.map(|(place, _)| (place.clone(), counters_wait))
     }
 }
