@@ -9,6 +9,7 @@ mod healing;
 mod outage;
 mod restarting;
 mod rights;
+mod scale;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -144,8 +144,16 @@ impl Operator<'_> {
     }
 
     /// What `look` finds, as soon as it finds something. Fails where the process ends before.
-    pub(crate) fn wait<T>(&mut self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + DEADLINE;
+    pub(crate) fn wait<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.wait_until(Instant::now() + DEADLINE, what, look)
+    }
+
+    /// The same of what takes its time by design.
+    pub(crate) fn wait_longer<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.wait_until(Instant::now() + 5 * DEADLINE, what, look)
+    }
+
+    fn wait_until<T>(&mut self, until: Instant, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(found) = look() {
                 return found;
@@ -221,6 +229,13 @@ impl Operator<'_> {
         get(&format!("{}/metrics", self.url("updates"))).1
     }
 
+    /// How much memory it holds, in MiB.
+    pub(crate) fn resident_mebibytes(&mut self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// Sends updates over HTTP; all must be taken up.
     pub(crate) fn send(&mut self, updates: &[Value]) {
         let url = format!("{}/v1/profiles", self.url("updates"));
@@ -252,7 +267,8 @@ impl Drop for Operator<'_> {
     }
 }
 
-fn get(url: &str) -> (u16, String) {
+/// The status code and the text of an answer.
+pub(crate) fn get(url: &str) -> (u16, String) {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
     let mut answer = agent.get(url).call().unwrap();
