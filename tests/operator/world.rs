@@ -252,7 +252,8 @@ impl Drop for Operator<'_> {
     }
 }
 
-fn get(url: &str) -> (u16, String) {
+/// The status code and the text of an answer.
+pub(crate) fn get(url: &str) -> (u16, String) {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build().into();
     let mut answer = agent.get(url).call().unwrap();
