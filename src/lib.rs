@@ -17,7 +17,8 @@
 //! changed; [`export`] decides which changes count and makes the record. [`store`] keeps things, [`telemetry`] tells the time and
 //! what is measured. [`hub`] is the profile stage; [`kinesis`] the stream and its sender; [`feed`] hands changes to workers.
 //! [`dataflow`] is the export stage: one worker per activation. [`reconcile`] is what leads from resources to running dataflows, and
-//! back to their statuses, and [`fleet`] carries it out; [`standalone`] is the shell that does so from a folder. [`cli`] and [`runtime`] wire it all together.
+//! back to their statuses, and [`fleet`] carries it out; [`controller`] is the shell that does so from an API server, [`standalone`]
+//! the one that does so from a folder. [`cli`] and [`runtime`] wire it all together.
 
 pub mod api;
 pub mod cli;

@@ -9,11 +9,12 @@ use futures::FutureExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use super::backoff::Backoffs;
-use super::dereference::{Context, DereferenceError, dereference};
+use super::dereference::{Context, DereferenceError, dereference, let_go};
 use super::scope::{Kind, Named};
-use crate::reconcile::ObjectKey;
+use crate::reconcile::{About, ObjectKey};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
 
@@ -56,8 +57,29 @@ impl Attempts {
         self.backoffs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes the finalizer off an activation that is not ours any more. Where that fails it is handed back, to be tried again.
+    pub async fn let_go(&self, key: ObjectKey, uid: String) {
+        let _permit = self.room.acquire().await;
+        let Context { client, shelf, .. } = &*self.context;
+        match tokio::time::timeout(TIMEOUT, let_go(client, &key, &uid)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::warn!("AudienceActivation {key} carries the labels no more that are ours: {error}");
+            }
+            Err(_) => tracing::warn!("AudienceActivation {key}: {}", DereferenceError::Timeout(TIMEOUT)),
+        }
+        tokio::time::sleep(self.wait_after_failure(&(About::Activation, key.clone()))).await;
+        shelf.stock().leave(key, uid);
+    }
+
     /// One attempt at one resource.
     pub async fn attempt<K: Kind>(&self, guarded: Arc<DeserializeGuard<K>>) -> Result<Action, DereferenceError> {
+        let key = ObjectKey::of(&*guarded);
+        let span = tracing::info_span!("reconcile", kind = %K::kind(&()), namespace = key.namespace, name = key.name);
+        self.bounded(guarded).instrument(span).await
+    }
+
+    async fn bounded<K: Kind>(&self, guarded: Arc<DeserializeGuard<K>>) -> Result<Action, DereferenceError> {
         // The semaphore is never closed; if it were, nothing would be bounded, and nothing lost.
         let _permit = self.room.acquire().await;
         let named = (K::ABOUT, ObjectKey::of(&*guarded));
@@ -94,4 +116,20 @@ impl Attempts {
 pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_panic_said_is_kept() {
+        let said = |result: Result<(), Box<dyn Any + Send>>| words(&*result.unwrap_err());
+        assert_eq!(said(AssertUnwindSafe(async { panic!("plain") }).catch_unwind().await), "plain");
+        let made = 3;
+        assert_eq!(said(AssertUnwindSafe(async move { panic!("made of {made}") }).catch_unwind().await), "made of 3");
+        let other = AssertUnwindSafe(async { std::panic::panic_any(1_u8) }).catch_unwind().await;
+        assert_eq!(said(other), "it said nothing");
+    }
 }

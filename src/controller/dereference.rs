@@ -19,6 +19,7 @@ use super::shelf::Shelf;
 use super::stock::{FoundSecret, Refusal};
 use super::trouble::{self, Asked};
 use super::watches::Watching;
+use crate::api::AudienceActivation;
 use crate::api::conditions::Reason;
 use crate::reconcile::ObjectKey;
 use crate::reconcile::inventory::Secret;
@@ -145,6 +146,20 @@ async fn send<K: Kind>(api: &Api<DeserializeGuard<K>>, key: &ObjectKey, patch: V
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch)?);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api.patch_metadata(&key.name, &parameters, &patch).await.map(|_| ()).map_err(DereferenceError::Finalizer)
+}
+
+/// Takes the finalizer off an activation that is there and not ours any more.
+pub async fn let_go(client: &Client, key: &ObjectKey, uid: &str) -> Result<(), DereferenceError> {
+    let api: Api<DeserializeGuard<AudienceActivation>> = Api::namespaced(client.clone(), &key.namespace);
+    let metadata = match api.get_metadata_opt(&key.name).await {
+        Ok(Some(found)) if found.metadata.uid.as_deref() == Some(uid) => found.metadata,
+        Ok(_) => return Ok(()),
+        Err(error) => return Err(DereferenceError::Finalizer(error)),
+    };
+    match finalizer::let_go(&metadata) {
+        Some(patch) => send(&api, key, patch).await,
+        None => Ok(()),
+    }
 }
 
 fn refuse<K: Kind>(

@@ -45,6 +45,11 @@ pub fn hold(metadata: &ObjectMeta, drained: bool, now: Timestamp) -> Hold {
     }
 }
 
+/// The patch that takes it off an object that is not ours any more; `None` where it does not carry it.
+pub fn let_go(metadata: &ObjectMeta) -> Option<Value> {
+    metadata.finalizers.iter().flatten().position(|name| name == FINALIZER).map(remove)
+}
+
 /// Fails where the object is another one by now, or somebody else has changed its finalizers.
 fn add(metadata: &ObjectMeta, finalizers: &[String]) -> Value {
     let same = json!({"op": "test", "path": "/metadata/uid", "value": metadata.uid});

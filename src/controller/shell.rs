@@ -145,6 +145,8 @@ struct Shell<'a> {
     destinations: Stores<KinesisDestination>,
     activations: Stores<AudienceActivation>,
     tasks: JoinSet<&'static str>,
+    /// Of the activations that are not ours any more.
+    releases: JoinSet<()>,
     teller: Teller,
     present: Presence,
     seen: Seen,
@@ -203,6 +205,7 @@ impl<'a> Shell<'a> {
             destinations,
             activations,
             tasks,
+            releases: JoinSet::new(),
             teller: Teller::new(publisher, events),
             present: Presence::new(),
             seen: Seen::default(),
@@ -229,7 +232,7 @@ impl<'a> Shell<'a> {
             }
         };
         outcome.panics.iter().for_each(|_| self.metrics.count_panic(PASSES));
-        self.tell(outcome, post);
+        self.tell(&outcome, post);
         self.let_go();
         readiness.open(READY);
         Ok(())
@@ -237,8 +240,8 @@ impl<'a> Shell<'a> {
 
     /// Takes stock. False as long as not everything was read: what is not there may only not be read yet.
     fn look(&mut self) -> bool {
-        let known = self.destinations.are_synced() && self.activations.are_synced();
-        if !self.is_whole && !(known && self.watching.are_namespaces_known()) {
+        let read = self.destinations.are_synced() && self.activations.are_synced();
+        if !(self.is_whole || read && self.watching.are_namespaces_known()) {
             return false;
         }
         // What is there is read under the lock: what is brought meanwhile was there before.
@@ -263,13 +266,13 @@ impl<'a> Shell<'a> {
         if troubles.is_empty() { "not everything was read yet".to_owned() } else { troubles.join("; ") }
     }
 
-    fn tell(&mut self, outcome: Outcome, post: &mut impl FnMut(Notification)) {
+    fn tell(&mut self, outcome: &Outcome, post: &mut impl FnMut(Notification)) {
         outcome.notifications.iter().cloned().for_each(post);
-        self.teller.tell(&outcome, &self.seen, &self.destinations, &self.activations);
+        self.teller.tell(outcome, &self.seen, &self.destinations, &self.activations);
     }
 
-    /// Lets go of the activations that are being deleted and of which nothing runs any more.
-    fn let_go(&self) {
+    /// Lets go of the activations that are being deleted, or are not ours any more, and of which nothing runs.
+    fn let_go(&mut self) {
         for object in self.activations.objects() {
             let metadata = kube::Resource::meta(&*object);
             let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
@@ -286,6 +289,16 @@ impl<'a> Shell<'a> {
                 self.queues.try_ask((About::Activation, key), "it has drained");
             }
         }
+        let left = self.shelf.stock().take_left(|key| self.driver.is_stopped(key));
+        for (key, uid) in left {
+            let attempts = Arc::clone(&self.attempts);
+            self.releases.spawn(async move { attempts.let_go(key, uid).await });
+        }
+        while let Some(ended) = self.releases.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!("a finalizer stays behind: {error}");
+            }
+        }
     }
 
     /// Stops every dataflow at once, each drained and checkpointed, and offers the last statuses.
@@ -293,7 +306,7 @@ impl<'a> Shell<'a> {
         let policy = &self.settings.policy;
         let look = Look { inventory: &self.seen.inventory, may_be_there: &|_| true, policy };
         let (outcome, ended) = self.driver.end(look).await;
-        self.tell(outcome, post);
+        self.tell(&outcome, post);
         ended.map_err(ShellError::Driver)
     }
 }

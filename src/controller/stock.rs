@@ -7,8 +7,9 @@ use kube::ResourceExt as _;
 
 use super::references::NamedSecrets;
 use super::scope::{Kind, Named};
-use crate::api::AudienceActivation;
 use crate::api::conditions::Reason;
+use crate::api::destination::NamespacesFrom;
+use crate::api::{AudienceActivation, KinesisDestination};
 use crate::reconcile::dereference::destination_of;
 use crate::reconcile::inventory::Secret;
 use crate::reconcile::{About, Inventory, ObjectKey};
@@ -56,9 +57,13 @@ pub struct Stock {
     failed: BTreeSet<Named>,
     /// The activations, by uid, of which nothing runs any more.
     drained: BTreeSet<String>,
+    /// The activations that are not ours any more and carry our finalizer yet, with the uid of each.
+    left: BTreeMap<ObjectKey, String>,
     ticket: u64,
-    /// Of what was there when stock was last taken, where nothing was brought since.
-    taken: Option<Presence>,
+    /// What was there when stock was last taken; `None` before.
+    present: Option<Presence>,
+    /// Whether anything was brought since.
+    changed: bool,
 }
 
 /// What a pass may see.
@@ -91,7 +96,7 @@ impl Stock {
 
     /// Takes up a resource, with the Secrets that were looked for, each with its ticket.
     pub fn bring<K: Kind>(&mut self, object: K, secrets: Vec<(String, u64, FoundSecret)>) {
-        self.taken = None;
+        self.changed = true;
         let key = ObjectKey::of(&object);
         for (name, ticket, found) in secrets {
             self.take_secret(ObjectKey::new(&key.namespace, name), ticket, found);
@@ -131,38 +136,38 @@ impl Stock {
 
     /// Takes up that a resource cannot be read, until a person mends something. What was known of it stays.
     pub fn refuse(&mut self, named: Named, refusal: Refusal) {
-        self.taken = None;
+        self.changed = true;
         self.failed.remove(&named);
         self.refused.insert(named, refusal);
     }
 
     /// Takes up that a dereference did not come about.
     pub fn fail(&mut self, named: Named) {
-        self.taken = None;
+        self.changed = true;
         self.failed.insert(named);
     }
 
     /// Takes up the labels of a namespace; `None` where it is gone. False where that was known.
-    pub fn label(&mut self, namespace: &str, labels: Option<BTreeMap<String, String>>) -> bool {
-        self.taken = None;
+    pub fn label(&mut self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        self.changed = true;
         let forbidden = self.brought.forbidden_namespaces.remove(namespace);
-        let before = match &labels {
+        let before = match labels {
             Some(labels) => self.brought.namespaces.insert(namespace.to_owned(), labels.clone()),
             None => self.brought.namespaces.remove(namespace),
         };
-        forbidden || before != labels
+        forbidden || before.as_ref() != labels
     }
 
     /// Takes up the labels of every namespace.
     pub fn label_all(&mut self, namespaces: BTreeMap<String, BTreeMap<String, String>>) {
-        self.taken = None;
+        self.changed = true;
         self.brought.forbidden_namespaces.clear();
         self.brought.namespaces = namespaces;
     }
 
     /// Takes up that the labels of a namespace may not be read.
     pub fn forbid_labels(&mut self, namespace: &str) {
-        self.taken = None;
+        self.changed = true;
         self.brought.namespaces.remove(namespace);
         self.brought.forbidden_namespaces.insert(namespace.to_owned());
     }
@@ -180,6 +185,20 @@ impl Stock {
     /// Whether nothing runs of the activation with that uid.
     pub fn is_drained(&self, uid: &str) -> bool {
         self.drained.contains(uid)
+    }
+
+    /// Takes up that an activation is not ours any more, though it is still there.
+    pub fn leave(&mut self, key: ObjectKey, uid: String) {
+        self.left.insert(key, uid);
+    }
+
+    /// The activations that have left and are not there again, of which nothing runs any more as `stopped` says. Each is handed out
+    /// once.
+    pub fn take_left(&mut self, stopped: impl Fn(&ObjectKey) -> bool) -> Vec<(ObjectKey, String)> {
+        let present = self.present.as_ref();
+        let there = |key: &ObjectKey| present.and_then(|present| present.get(&(About::Activation, key.clone())));
+        self.left.retain(|key, uid| there(key) != Some(uid));
+        self.left.extract_if(.., |key, _| stopped(key)).collect()
     }
 
     /// What names that Secret.
@@ -200,10 +219,10 @@ impl Stock {
     /// What the next pass may see, `before` being what the last one saw; `None` where that is still so. What is not `present` any
     /// more is forgotten, and so is every Secret that nobody names.
     pub fn take_stock(&mut self, present: &Presence, before: &Inventory) -> Option<Seen> {
-        if self.taken.as_ref() == Some(present) {
+        if !self.changed && self.present.as_ref() == Some(present) {
             return None;
         }
-        self.taken = Some(present.clone());
+        (self.present, self.changed) = (Some(present.clone()), false);
         self.forget(present);
         let mut seen = Seen { inventory: self.brought.clone(), refused: self.refused.clone(), is_whole: true };
         for named in present.keys() {
@@ -215,11 +234,14 @@ impl Stock {
         }
         for (key, activation) in &self.brought.activations {
             let destination = destination_of(key, activation);
-            let exists = present.contains_key(&(About::Destination, destination.clone()));
-            if !exists || self.brought.destinations.contains_key(&destination) {
+            let waits = match self.brought.destinations.get(&destination) {
+                Some(found) => self.awaits_labels(&key.namespace, &destination, found),
+                // It is there and not read yet: nobody must be told that it does not exist.
+                None => present.contains_key(&(About::Destination, destination.clone())),
+            };
+            if !waits {
                 continue;
             }
-            // It is there and not read yet: nobody must be told that it does not exist.
             match before.activations.get(key) {
                 Some(earlier) => seen.inventory.activations.insert(key.clone(), earlier.clone()),
                 None => seen.inventory.activations.remove(key),
@@ -230,6 +252,14 @@ impl Stock {
             }
         }
         Some(seen)
+    }
+
+    /// Whether labels decide that are not known yet, as those of a namespace that was made a moment ago.
+    fn awaits_labels(&self, namespace: &str, destination: &ObjectKey, found: &KinesisDestination) -> bool {
+        destination.namespace != namespace
+            && found.spec.allowed_namespaces.from == NamespacesFrom::Selector
+            && !self.brought.namespaces.contains_key(namespace)
+            && !self.brought.forbidden_namespaces.contains(namespace)
     }
 
     fn forget(&mut self, present: &Presence) {

@@ -20,6 +20,8 @@ use crate::reconcile::ObjectKey;
 
 /// How often the labels of a namespace are read where namespaces are not watched.
 const POLL: Duration = Duration::from_secs(30);
+/// How soon they are read again where the API server did not answer.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What looks after the surroundings runs with.
 #[derive(Clone)]
@@ -42,7 +44,8 @@ pub async fn watch_secrets(place: Place, means: Means) {
     let events = watcher::watcher(api, watched()).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
-        if event.is_ok() {
+        // A watch begins anew before it is refused again.
+        if matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)) {
             means.watching.stands(&name);
         }
         let concerned = match event {
@@ -76,8 +79,8 @@ pub async fn follow_namespaces(scope: Scope, means: Means) {
     } else {
         let namespaces: BTreeSet<String> = scope.namespaces.into_iter().collect();
         loop {
-            read_namespaces(&means, &namespaces).await;
-            tokio::time::sleep(POLL).await;
+            let known = read_namespaces(&means, &namespaces).await;
+            tokio::time::sleep(if known { POLL } else { RETRY }).await;
         }
     }
 }
@@ -90,19 +93,22 @@ async fn watch_namespaces(means: Means) {
     pin_mut!(events);
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
+        // As above.
+        if matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone)) {
+            means.watching.stands("namespaces");
+        }
         match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(namespace)) => {
                 listed.insert(namespace.name_any(), labels(namespace));
             }
             Ok(Event::InitDone) => {
-                means.watching.stands("namespaces");
                 means.shelf.stock().label_all(std::mem::take(&mut listed));
                 means.watching.namespaces_known();
                 means.shelf.wake();
             }
             Ok(Event::Apply(namespace)) => {
-                take_up(&means, &namespace.name_any(), Some(labels(namespace)));
+                take_up(&means, &namespace.name_any(), Some(&labels(namespace)));
             }
             Ok(Event::Delete(namespace)) => take_up(&means, &namespace.name_any(), None),
             Err(error) => {
@@ -110,20 +116,22 @@ async fn watch_namespaces(means: Means) {
                 if trouble::cause(&error).is_some_and(trouble::is_forbidden) {
                     // Those with activations may be readable one by one. The watch tries again by itself.
                     let namespaces = means.shelf.stock().namespaces_of_activations();
-                    read_namespaces(&means, &namespaces).await;
+                    // What is not answered now is asked with the next refusal of the watch.
+                    let _ = read_namespaces(&means, &namespaces).await;
                 }
             }
         }
     }
 }
 
-async fn read_namespaces(means: &Means, namespaces: &BTreeSet<String>) {
+/// False where the API server did not answer.
+async fn read_namespaces(means: &Means, namespaces: &BTreeSet<String>) -> bool {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(means.client.clone());
     for name in namespaces {
         match api.get_opt(name).await {
             Ok(found) => {
                 means.watching.stands(&format!("namespace {name}"));
-                take_up(means, name, found.map(labels));
+                take_up(means, name, found.map(labels).as_ref());
             }
             Err(error) => {
                 let place = Place(Some(name.clone()));
@@ -133,16 +141,17 @@ async fn read_namespaces(means: &Means, namespaces: &BTreeSet<String>) {
                     means.shelf.stock().forbid_labels(name);
                 } else {
                     // Not known to be forbidden, nor to be there: asked again before anything is said.
-                    return;
+                    return false;
                 }
             }
         }
     }
     means.watching.namespaces_known();
     means.shelf.wake();
+    true
 }
 
-fn take_up(means: &Means, name: &str, labels: Option<BTreeMap<String, String>>) {
+fn take_up(means: &Means, name: &str, labels: Option<&BTreeMap<String, String>>) {
     if means.shelf.stock().label(name, labels) {
         means.shelf.wake();
     }

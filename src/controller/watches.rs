@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::{AT_ONCE, Attempts};
 use super::dereference::DereferenceError;
+use super::finalizer::FINALIZER;
 use super::scope::{Kind, Place, Scope};
 use super::shelf::{Queues, Request, Shelf};
 use super::stock::Presence;
@@ -181,16 +182,19 @@ async fn follow<K: Kind>(
                 let all = store.state();
                 let there: BTreeSet<_> = all.iter().map(|object| ObjectKey::of(&**object)).collect();
                 seen.retain(|key, _| there.contains(key));
+                means.shelf.wake();
                 all
             }
+            // Nobody need be woken: what is news of it is dereferenced first.
             Ok(Event::Apply(object)) => vec![Arc::new(object)],
             Ok(Event::Delete(object)) => {
                 seen.remove(&ObjectKey::of(&object));
+                leave(&means.shelf, &object);
+                means.shelf.wake();
                 Vec::new()
             }
         };
         means.watching.stands(&name);
-        means.shelf.wake();
         for object in objects {
             let key = ObjectKey::of(&*object);
             let print = fingerprint(kube::Resource::meta(&*object));
@@ -200,6 +204,15 @@ async fn follow<K: Kind>(
                 return;
             }
         }
+    }
+}
+
+/// An object that goes though nobody deletes it carries the labels no more that are ours: its finalizer must not stay behind.
+fn leave<K: Kind>(shelf: &Shelf, object: &DeserializeGuard<K>) {
+    let metadata = kube::Resource::meta(object);
+    let held = metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    if let (true, true, None, Some(uid)) = (K::DRAINS, held, &metadata.deletion_timestamp, &metadata.uid) {
+        shelf.stock().leave(ObjectKey::of(object), uid.clone());
     }
 }
 

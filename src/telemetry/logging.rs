@@ -9,8 +9,9 @@ use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-/// What is logged unless something else is asked for: what the store does inside concerns nobody.
-pub const QUIET: &str = "info,fjall=warn,lsm_tree=warn";
+/// What is logged unless something else is asked for: what the store does inside concerns nobody, and what the client of an API
+/// server tells of each try is told once by whoever asked.
+pub const QUIET: &str = "info,fjall=warn,lsm_tree=warn,kube_client=off,kube_runtime=off,tower=off";
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -102,4 +102,8 @@ async fn two_installs_look_after_the_resources_of_their_own_labels_alone() {
     // Once it carries the label, it is looked after; once it does not any more, it is gone for this install.
     world.kubectl(&["label", "aact/stranger", &label], "");
     operator.activation("stranger", "Ready", is_ready);
+    world.kubectl(&["label", "aact/vip", "install-"], "");
+    operator.object("audienceactivations", "vip", "no finalizer", |object| object["metadata"]["finalizers"].is_null());
+    operator.destination("one user less", |status| status["activations"] == 1);
+    world.kubectl(&["delete", "aact/vip", "--timeout=55s"], "");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::support::operator::{condition, is_ready};
-use crate::world::{KEY, World, entry};
+use crate::world::{KEY, World, entry, get};
 
 /// A service account with rules in its namespace, and a kubeconfig for it.
 fn account(world: &World<'_>, folder: &tempfile::TempDir, rules: &Value) -> String {
@@ -66,16 +66,18 @@ async fn resources_that_may_not_be_listed_are_told_by_readyz_until_they_may() {
     let kubeconfig = account(&world, &folder, &json!([]));
     let mut operator = world.start_as(&kubeconfig, &[]);
     world.apply(&[&world.secret(KEY), &world.destination()]);
-    let told = |operator: &mut crate::world::Operator<'_>| operator.probe("/readyz");
     let message = format!(
         "the operator may not list and watch kinesisdestinations.activation.dev in namespace {}: bind its service account to \
          a Role",
         world.namespace
     );
     operator.until_said(&message);
-    let (code, text) = told(&mut operator);
-    assert_eq!(code, 503, "{text}");
-    assert!(text.contains(&message), "{text}");
+    let probes = operator.url("probes");
+    operator.wait("the reason", || {
+        let (code, text) = get(&format!("{probes}/readyz"));
+        assert_eq!(code, 503, "{text}");
+        text.contains(&message).then_some(())
+    });
     assert_eq!(operator.probe("/livez").0, 200, "a restart would mend nothing");
     let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]});
     grant(&world, &json!([own(), statuses(), secrets]));
@@ -119,4 +121,23 @@ async fn namespaces_that_may_not_be_read_are_a_condition_where_labels_decide() {
     operator.wait("the labels", || (condition(&status(), "Ready").reason == "NamespaceNotAllowed").then_some(()));
     world.cluster.kubectl_good(&["label", "namespace", &elsewhere, "team=crm"], "");
     operator.wait("Ready", || is_ready(&status()).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_that_may_not_be_added_is_a_condition_and_nothing_runs_until_it_may() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]});
+    let mut weak = own();
+    weak["verbs"] = json!(["get", "list", "watch"]);
+    let kubeconfig = account(&world, &folder, &json!([weak, statuses(), secrets]));
+    let mut operator = world.start_as(&kubeconfig, &[]);
+    world.apply(&[&world.secret(KEY), &world.destination(), &world.activation("vip")]);
+    let status = operator.activation("vip", "the reason", |status| condition(status, "Ready").reason == "Forbidden");
+    let told = condition(&status, "Stalled");
+    assert!(told.status == "True" && told.message.contains("may not patch audienceactivations"), "{told:?}");
+    operator.destination("Ready", is_ready);
+    assert!(!operator.said().contains("vip: start"), "{}", operator.said());
+    grant(&world, &json!([own(), statuses(), secrets]));
+    operator.activation("vip", "Ready", is_ready);
 }

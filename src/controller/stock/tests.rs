@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::KinesisDestination;
 
 const OURS: &str = "shop";
 
@@ -145,6 +144,30 @@ fn nobody_is_told_that_a_destination_does_not_exist_which_is_not_read_yet() {
 }
 
 #[test]
+fn nobody_is_refused_for_labels_that_are_not_known_yet() {
+    let mut stock = Stock::default();
+    let mut shared = destination("one", "aws", "id");
+    shared.spec.allowed_namespaces.from = NamespacesFrom::Selector;
+    bring(&mut stock, shared, vec![]);
+    let mut foreign = activation("vip", "one");
+    foreign.metadata.namespace = Some("crm".to_owned());
+    foreign.spec.destination_ref.namespace = Some(OURS.to_owned());
+    let foreign_key = ObjectKey::of(&foreign);
+    bring(&mut stock, foreign, vec![]);
+    let mut present = there(&["one"], &[]);
+    present.insert((About::Activation, foreign_key.clone()), "vip".to_owned());
+    let shown = |seen: &Seen| seen.inventory.activations.contains_key(&foreign_key);
+    let seen = stock.take_stock(&present, &Inventory::default()).unwrap();
+    assert!(!shown(&seen) && seen.is_whole);
+    stock.label("crm", Some(&BTreeMap::new()));
+    let seen = stock.take_stock(&present, &seen.inventory).unwrap();
+    assert!(shown(&seen));
+    stock.label("crm", None);
+    stock.forbid_labels("crm");
+    assert!(shown(&stock.take_stock(&present, &Inventory::default()).unwrap()));
+}
+
+#[test]
 fn a_refusal_keeps_what_was_known_and_ends_with_the_next_good_look_or_with_its_object() {
     let mut stock = Stock::default();
     let present = there(&["one"], &["vip"]);
@@ -176,9 +199,21 @@ fn nothing_new_is_nothing_to_see() {
     bring(&mut stock, destination("one", "aws", "id"), vec![]);
     let seen = stock.take_stock(&present, &Inventory::default()).unwrap();
     assert_eq!(stock.take_stock(&present, &seen.inventory), None);
-    assert!(stock.label("shop", Some([("team".to_owned(), "crm".to_owned())].into())));
+    let labels = [("team".to_owned(), "crm".to_owned())].into();
+    assert!(stock.label("shop", Some(&labels)));
     let seen = stock.take_stock(&present, &seen.inventory).unwrap();
     assert_eq!(seen.inventory.namespaces["shop"]["team"], "crm");
-    assert!(!stock.label("shop", Some([("team".to_owned(), "crm".to_owned())].into())));
+    assert!(!stock.label("shop", Some(&labels)));
     assert!(stock.drained("u") && !stock.drained("u") && stock.is_drained("u"));
+}
+
+#[test]
+fn what_has_left_is_let_go_of_once_stopped_and_not_where_it_has_come_back() {
+    let mut stock = Stock::default();
+    stock.leave(key("vip"), "vip".to_owned());
+    stock.leave(key("back"), "back".to_owned());
+    stock.take_stock(&there(&[], &["back"]), &Inventory::default());
+    assert_eq!(stock.take_left(|_| false), []);
+    assert_eq!(stock.take_left(|_| true), [(key("vip"), "vip".to_owned())]);
+    assert_eq!(stock.take_left(|_| true), []);
 }

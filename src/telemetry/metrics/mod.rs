@@ -186,7 +186,8 @@ pub fn reference() -> String {
          `kind` is the kind of a resource; `result` of a \
          status one of `written`, `changed` (the object was, meanwhile; it is tried again), `gone`, `forbidden`, `refused`, \
          `timeout`, `unreachable`, and of an Event one of `written`, `dropped` (too many waited), `forbidden`, `refused`, \
-         `timeout`, `unreachable`.\n",
+         `timeout`, `unreachable`. `controller` is one of `kinesisdestination`, `audienceactivation` and, for passes over all of \
+         them, `pass`.\n",
     );
     out
 }
