@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
 flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
 flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
-RUSTFLAGS=$flags ${CARGO:-cargo} build --locked --manifest-path fuzz/Cargo.toml --release --target "$host" --target-dir target/fuzz
+RUSTFLAGS=$flags ${CARGO:-cargo} build --manifest-path fuzz/Cargo.toml --release --target "$host" --target-dir target/fuzz
 # Stores and manifests of the targets: in memory where that is possible, and gone with the run.
 memory=/dev/shm
 test -d "$memory" || memory=${TMPDIR:-/tmp}
