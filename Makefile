@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: quickstart test lint independent controlplane helm generate bench campaign clean
+.PHONY: quickstart test lint independent controlplane helm generate bench campaign fuzz clean
 
 # A stream, an operator and a few thousand updates on this machine; ends by itself.
 quickstart:
@@ -49,6 +49,11 @@ bench:
 campaign:
 	SEEDS=20000 $(CARGO) test --locked --lib sender
 	KILLS=1000 $(CARGO) test --locked --test kills
+
+# Inputs of strangers, guided by coverage, SECONDS for each target; needs a C++ compiler.
+fuzz: SECONDS ?= 60
+fuzz:
+	CARGO="$(CARGO)" fuzz/run.sh $(SECONDS)
 
 clean:
 	$(CARGO) clean

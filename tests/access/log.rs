@@ -39,6 +39,11 @@ pub(crate) fn assert_nothing_was_told() {
     assert_no_token(&said);
 }
 
+/// How many lines of what was said are such.
+pub(crate) fn count(is: impl Fn(&str) -> bool) -> usize {
+    String::from_utf8_lossy(&SAID.lock().unwrap()).lines().filter(|line| is(line)).count()
+}
+
 struct Said;
 
 impl Write for Said {

@@ -63,6 +63,9 @@ fn a_burst_asks_once_and_an_api_server_that_is_away_locks_out_strangers_alone() 
 
     cluster.start_api_server();
     eventually("the stranger is known", || send(server.address, &stranger).status == 200);
+    // Nine were turned away, and the log says so once.
+    let of_the_outage = |line: &str| line.contains("are turned away") && !line.contains("auth-delegator");
+    assert_eq!(log::count(of_the_outage), 1);
     log::assert_nothing_was_told();
     server.stop().unwrap();
 }

@@ -2,6 +2,7 @@
 //! said is kept for a while, so that callers it knew lately are served while it is away; nobody else is then.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ struct Desk {
     client: Client,
     namespace: String,
     room: Semaphore,
+    /// Whether the last review failed.
+    failing: AtomicBool,
     cache: Mutex<Cache>,
     flights: Mutex<Flights>,
 }
@@ -79,6 +82,7 @@ impl Reviews {
             client,
             namespace: operator_namespace.to_owned(),
             room: Semaphore::new(AT_ONCE),
+            failing: AtomicBool::new(false),
             cache: Mutex::default(),
             flights: Mutex::default(),
         }))
@@ -157,13 +161,22 @@ impl Desk {
                 Some(user) => self.authorize(user, right).await,
             }
         });
-        let verdict = answered.await.unwrap_or(Err(ReviewError::Slow)).inspect_err(|error| {
-            tracing::warn!(%error, right = right.label(), "a caller was turned away, for the API server did not say who it is");
-        })?;
+        let verdict = answered.await.unwrap_or(Err(ReviewError::Slow));
+        self.tell(verdict.as_ref().err());
+        let verdict = verdict?;
         let left = claims.seconds_left(clock::now()).map(|left| Duration::try_from_secs_f64(left).unwrap_or_default());
         // It holds from when it was asked for: what was said is no younger.
         lock(&self.cache).put(key, verdict.clone(), asked_at, left);
         Ok(verdict)
+    }
+
+    /// Logs that callers cannot be reviewed, and that they can again: once, and not once a caller.
+    fn tell(&self, error: Option<&ReviewError>) {
+        match (self.failing.swap(error.is_some(), Ordering::Relaxed), error) {
+            (false, Some(error)) => tracing::warn!(%error, "callers that are not known from lately are turned away"),
+            (true, None) => tracing::info!("callers can be reviewed again"),
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// Who the token speaks for; `None` where it speaks for nobody, or was made for others.

@@ -1,0 +1,4 @@
+//! The targets, for libFuzzer.
+
+pub mod shapes;
+pub mod targets;
