@@ -109,8 +109,9 @@ impl Worker {
     /// Whether there is room for a record: a crash must not repeat more than the window, which is what is under way and what
     /// the position has moved over since it was written.
     fn has_room(&self) -> bool {
-        let (repeated, window) = (self.tracker.under_way().and(self.keeper.unwritten()), &self.plan.sender);
-        self.sender.has_room() && repeated.records < window.window_records && repeated.bytes < window.window_bytes
+        let repeated = self.tracker.under_way().and(self.keeper.unwritten());
+        let (records, bytes) = self.sender.allowance();
+        self.sender.has_room() && repeated.records < records && repeated.bytes < bytes
     }
 
     /// Whether [`Worker::offer`] would do anything.
