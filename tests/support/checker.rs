@@ -176,8 +176,9 @@ fn read(given: &Given<'_>, expected: &Expected, report: &mut Report) -> Told {
     let mut told = Told::default();
     let mut repeats = vec![0_u64; given.lives.len()];
     let mut unprompted = 0;
-    let lives: HashMap<&str, usize> =
-        (given.lives.iter().zip(0..)).flat_map(|(keys, life)| keys.iter().map(move |key| (key.as_str(), life))).collect();
+    let lives: HashMap<&str, usize> = (given.lives.iter().zip(0..))
+        .flat_map(|(keys, life)| keys.iter().map(move |key| (key.as_str(), life)))
+        .collect();
     for export in given.log {
         judge(export, expected, &mut report.findings);
         let Exported { seq, version, ref profile, .. } = *export;

@@ -11,6 +11,7 @@ use super::{FeedState, Worker};
 use crate::dataflow::DataflowError;
 use crate::dataflow::chunk::Entry;
 use crate::dataflow::dead_letters::DeadLetter;
+use crate::dataflow::sabotage::{self, Promise};
 use crate::dataflow::tracker::{Advance, Origin, Outcome, Sent};
 use crate::export::projection::{self, Export, Projected};
 use crate::feed::Item;
@@ -94,7 +95,10 @@ impl Worker {
         receipt: Option<Timestamp>,
         now: std::time::Duration,
     ) {
-        let profile = lane(&origin.merge_policy_id, &origin.profile_id);
+        let mut profile = lane(&origin.merge_policy_id, &origin.profile_id);
+        if sabotage::breaks(Promise::Fence) {
+            profile = origin.version;
+        }
         let sent = Sent {
             triggers: export.triggers,
             bytes: (export.partition_key.len() + export.record.len()) as u32,
