@@ -19,6 +19,7 @@ mod desks;
 mod meter;
 pub mod progress;
 mod reader;
+mod sabotage;
 pub mod state;
 mod tracker;
 mod worker;

@@ -12,11 +12,15 @@ mod checker;
 #[path = "../support/load.rs"]
 mod load;
 
+mod disk;
+mod letters;
 mod machine;
 mod mapping;
 mod outages;
 mod refusals;
+mod sabotage;
 mod scene;
+mod shim;
 mod table;
 
 /// Each fault is a test, and a line of the table.
@@ -40,6 +44,8 @@ faults! {
     a_suffix_that_fails_is_tried_again: "partial failures, suffix" => refusals::failing_suffixes;
     internal_failures_of_whole_requests_are_tried_again: "`InternalFailure` of whole requests" => refusals::internal_failures;
     a_poison_record_in_a_batch_becomes_a_dead_letter_alone: "poison records in the middle of batches" => refusals::poison_records;
+    dead_letters_sent_again_under_load_keep_the_order: "dead letters sent again under load" => letters::sent_again;
+    a_dataflow_suspended_past_the_retention_tells_every_member_and_exit: "suspended past the retention, then resync" => letters::suspended_past_the_retention;
     a_service_that_is_unavailable_is_waited_out: "503 to every request" => outages::unavailable;
     a_service_that_is_unavailable_now_and_then_loses_nothing: "503 to some requests" => outages::flaky;
     latency_of_seconds_loses_nothing: "latency of seconds" => outages::latency;
@@ -52,8 +58,15 @@ faults! {
     a_revoked_permission_is_waited_out: "permission revoked, then granted" => outages::revoked_permission;
     a_deleted_stream_is_waited_out: "stream deleted, then made again" => outages::deleted_stream;
     a_reshard_changes_nothing: "reshard" => outages::reshard;
+    a_stream_that_stands_still_is_waited_out: "stream stopped (SIGSTOP)" => machine::stopped_stream;
     an_operator_that_stood_still_goes_on: "operator stopped (SIGSTOP)" => machine::stopped_operator;
     a_killed_operator_goes_on_where_it_was: "operator killed (SIGKILL)" => machine::killed_operator;
+    a_power_failure_loses_nothing_that_was_answered: "power cut, sectors lost behind the last sync" => disk::power_cut;
+    a_full_disk_is_waited_out: "disk full, then freed" => disk::full;
+    a_disk_without_space_ends_it_and_loses_nothing: "disk without space at a write, then restarted" => disk::no_space_to_write;
+    a_disk_that_fails_to_write_ends_it_and_loses_nothing: "disk that fails to write, then restarted" => disk::write_errors;
+    a_disk_that_fails_to_sync_ends_it_and_loses_nothing: "disk that fails to sync, then restarted" => disk::sync_errors;
+    a_clock_that_steps_changes_no_record: "clock stepped forward and back" => disk::clock_steps;
     a_mapping_that_changes_under_load_is_replayed_as_it_was: "mapping changed, then SIGKILL" => mapping::changed_then_killed;
     a_backfill_beside_live_never_passes_it: "backfill beside live, 503 and partial failures" => mapping::backfill_beside_live;
     a_slow_dataflow_holds_no_other_back: "two dataflows of one hub, one slow" => mapping::two_speeds;

@@ -1,9 +1,9 @@
 //! Faults: what is declared changes while everything runs, and history is exported beside live.
 
-use kinesis_stub::{EntryError, Fault, Kind};
+use kinesis_stub::{EntryError, Kind};
 
 use crate::load::operator::until;
-use crate::scene::{Activation, Allowed, Run, Scene, Setting, Tally};
+use crate::scene::{Activation, Allowed, Run, Scene, Setting, Tally, on_puts};
 
 /// Members of the audience that is mapped while everything runs.
 const MEMBERS: u64 = 3000;
@@ -25,7 +25,6 @@ pub(crate) fn changed_then_killed(run: Run) -> Tally {
 }
 
 pub(crate) fn backfill_beside_live(run: Run) -> Tally {
-    let on_puts = |kind| Fault::new(kind).on_action("PutRecords");
     let faults = vec![
         on_puts(Kind::Latency { fixed_ms: 2, jitter_ms: 20 }),
         on_puts(Kind::Scattered { rate: 0.05, error: EntryError::InternalFailure }),
@@ -48,7 +47,13 @@ pub(crate) fn two_speeds(run: Run) -> Tally {
     let setting = Setting { per_second: 2000, ..Setting::default() };
     let mut scene = Scene::set(run, &setting);
     let delivery = "requestTimeout: 2s, maxRecordsPerSecond: 300";
-    scene.activations.push(Activation { name: "slow", stream: "slow", audiences: vec!["a"], delivery });
+    scene.activations.push(Activation {
+        name: "slow",
+        stream: "slow",
+        audiences: vec!["a"],
+        delivery,
+        suspended: false,
+    });
     scene.begin(&setting);
     scene.let_it_last(3);
     let position = |name: &str| scene.operator().metric_of("activation_position", &format!("activation=\"{name}\""));

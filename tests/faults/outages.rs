@@ -2,15 +2,12 @@
 
 use kinesis_stub::{Break, Fault, Kind, StreamSpec};
 
-use crate::scene::{Allowed, Run, Scene, Setting, Tally};
-
-fn on_puts(kind: Kind) -> Fault {
-    Fault::new(kind).on_action("PutRecords")
-}
+use crate::scene::{Allowed, Run, Scene, Setting, Tally, on_puts};
 
 /// Every request meets it for a while; it is told for what it is, and no record is given up for it.
 fn outage(run: Run, kind: Kind, name: &str, told: &str, seconds: u64) -> Tally {
-    let scene = Scene::start(run, &Setting::default());
+    // What comes meanwhile is to be exported afterwards.
+    let scene = Scene::start(run, &Setting { per_second: 2000, ..Setting::default() });
     scene.strike(vec![on_puts(kind)]);
     scene.until_told(told);
     scene.let_it_last(seconds);
@@ -69,7 +66,7 @@ pub(crate) fn black_hole(run: Run) -> Tally {
 pub(crate) fn expired_token(run: Run) -> Tally {
     let mut scene = Scene::start(run, &Setting::default());
     assert!(scene.stub().set_expired(scene.key(), true));
-    scene.until_told("CredentialsInvalid");
+    scene.until_told("CredentialsRefused");
     scene.let_it_last(2);
     scene.rotate();
     scene.until_exported(1000);

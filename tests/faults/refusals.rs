@@ -1,19 +1,19 @@
 //! Faults: the stream answers, and takes less than it is given, or refuses some of it.
 
+use activation_operator::store::Store;
 use kinesis_stub::{EntryError, Fault, Kind};
 
-use crate::load::producer::merge;
-use crate::scene::{Allowed, Run, Scene, Setting, Tally};
-
-fn on_puts(kind: Kind) -> Fault {
-    Fault::new(kind).on_action("PutRecords")
-}
+use crate::load::producer::{entry, merge};
+use crate::scene::{Allowed, Run, Scene, Setting, Tally, left, on_puts};
 
 fn throttled(run: Run, fault: Kind, kind: &str) -> Tally {
     let scene = Scene::start(run, &Setting::default());
     scene.strike(vec![on_puts(fault)]);
-    scene.until_told("Throttled");
-    scene.let_it_last(3);
+    if run.long {
+        // It is told once it has lasted for a while.
+        scene.until_told("Throttled");
+    }
+    scene.let_it_last(4);
     assert!(scene.struck(kind) > 0, "{:?}", scene.stats());
     scene.heal();
     scene.until_exported(1000);
@@ -69,20 +69,23 @@ pub(crate) fn poison_records(run: Run) -> Tally {
         on_puts(Kind::PoisonRequest { partition_key: "p2".to_owned() }),
     ];
     let delivery = "requestTimeout: 2s, maxRecordBytes: 8Ki";
-    let scene = Scene::start(run, &Setting { faults, delivery, ..Setting::default() });
+    let mut scene = Scene::start(run, &Setting { faults, delivery, ..Setting::default() });
     let large = "x".repeat(9000);
     let name = serde_json::json!({"person": {"name": {"lastName": large}}, "segmentMembership": {"ups": {"a": {
         "status": "realized", "lastQualificationTime": "2026-01-02T03:04:05Z"}}}});
-    for _ in 0..3 {
-        scene.producer().slip_in(["p3", "p4"].map(|profile| merge(profile, "default", &name)));
+    for n in 0..3 {
+        let entries = ["p1", "p2"].map(|profile| entry(profile, "a", "realized", n));
+        scene
+            .producer()
+            .slip_in(entries.into_iter().chain(["p3", "p4"].map(|profile| merge(profile, "default", &name))));
         scene.until_accepted(1000);
     }
     scene.let_it_last(2);
     assert!(scene.struck("poisonEntry") > 0 && scene.struck("poisonRequest") > 0, "{:?}", scene.stats());
-    let data = scene.data.clone();
-    let tally = scene.finish(Allowed { dead_letters: true, ..Allowed::default() });
+    let history = scene.end();
+    let tally = scene.judge(&history, Allowed { dead_letters: true, ..Allowed::default() });
     // Nobody else's record went with them.
-    let letters = crate::scene::letters(&data, "vip");
+    let letters = left(&Store::open(&scene.data, 8 << 20).unwrap(), "vip");
     for letter in &letters {
         let whose = match letter.reason.as_str() {
             "RetriesExhausted" => vec!["p1"],

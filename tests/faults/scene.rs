@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use activation_operator::dataflow::{dead_letters, state};
+use activation_operator::dataflow::dead_letters::{self, DeadLetter};
+use activation_operator::dataflow::state;
 use activation_operator::export::MappingSpec;
 use activation_operator::store::Store;
-use kinesis_stub::{Config, Fault, KeySpec, LogMode, Snapshot, StreamSpec, Stub};
+use kinesis_stub::{Config, Fault, KeySpec, Kind, LogMode, Snapshot, StreamSpec, Stub};
 
 use crate::checker::{self, Exported, Finding, Given, Letter, Phase};
 use crate::load::operator::{Operator, until};
@@ -64,6 +65,7 @@ pub(crate) struct Activation {
     pub(crate) audiences: Vec<&'static str>,
     /// Further fields of `spec.delivery` of its destination.
     pub(crate) delivery: &'static str,
+    pub(crate) suspended: bool,
 }
 
 /// What a run came to.
@@ -92,15 +94,18 @@ pub(crate) struct Scene {
     pub(crate) run: Run,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) data: PathBuf,
-    runtime: tokio::runtime::Runtime,
-    stub: Option<Stub>,
+    stub: Stub,
+    /// What the stream runs on.
+    _runtime: tokio::runtime::Runtime,
     url: String,
     pub(crate) activations: Vec<Activation>,
     operator: Option<Operator>,
     producer: Option<Producer>,
     lives: Vec<Vec<String>>,
-    /// What is added to the command of each life.
+    /// What is added to the environment of each life.
     pub(crate) environment: Vec<(String, String)>,
+    /// What is added to its arguments.
+    pub(crate) arguments: Vec<&'static str>,
 }
 
 impl Scene {
@@ -125,26 +130,38 @@ impl Scene {
             ..Config::default()
         };
         let stub = runtime.block_on(Stub::start(config)).unwrap();
-        let activation =
-            Activation { name: "vip", stream: "profiles", audiences: vec!["a"], delivery: setting.delivery };
+        let activation = Activation {
+            name: "vip",
+            stream: "profiles",
+            audiences: vec!["a"],
+            delivery: setting.delivery,
+            suspended: false,
+        };
         let (data, url) = (folder.path().join("data"), stub.url());
         Self {
             run,
             data,
             folder,
-            runtime,
-            stub: Some(stub),
+            stub,
+            _runtime: runtime,
             url,
             activations: vec![activation],
             operator: None,
             producer: None,
             lives: Vec::new(),
             environment: Vec::new(),
+            arguments: Vec::new(),
         }
     }
 
     /// The program and the producer.
     pub(crate) fn begin(&mut self, setting: &Setting) {
+        self.begin_elsewhere(setting);
+        self.until_exported(WARM);
+    }
+
+    /// The same, where records go to another stream than ours.
+    pub(crate) fn begin_elsewhere(&mut self, setting: &Setting) {
         self.declare();
         self.revive();
         let seed = self.run.seed;
@@ -153,11 +170,11 @@ impl Scene {
         }
         self.producer =
             Some(Producer::start(seed, setting.members, Pace::Steady(setting.per_second), self.operator().address()));
-        self.until_exported(WARM);
+        self.until_accepted(2 * WARM);
     }
 
     pub(crate) fn stub(&self) -> &Stub {
-        self.stub.as_ref().unwrap()
+        &self.stub
     }
 
     pub(crate) fn stats(&self) -> Snapshot {
@@ -166,10 +183,6 @@ impl Scene {
 
     pub(crate) fn operator(&self) -> &Operator {
         self.operator.as_ref().unwrap()
-    }
-
-    pub(crate) fn operator_mut(&mut self) -> &mut Operator {
-        self.operator.as_mut().unwrap()
     }
 
     pub(crate) fn producer(&self) -> &Producer {
@@ -203,6 +216,11 @@ impl Scene {
     /// How often a kind of fault struck.
     pub(crate) fn struck(&self, kind: &str) -> u64 {
         self.stats().faults_by_kind.get(kind).copied().unwrap_or_default()
+    }
+
+    /// How many requests were refused by that name.
+    pub(crate) fn struck_by(&self, error: &str) -> u64 {
+        self.stats().refusals_by_error.get(error).copied().unwrap_or_default()
     }
 
     /// Lets it go on like this.
@@ -245,9 +263,7 @@ impl Scene {
 
     fn write_secret(&self) {
         let key = self.key();
-        if let Some(stub) = &self.stub {
-            assert!(stub.put_key(key, KeySpec::new("secret")));
-        }
+        assert!(self.stub.put_key(key, KeySpec::new("secret")));
         let text = format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: aws, namespace: marketing}}\nstringData: {{accessKeyId: {key}, secretAccessKey: secret}}\n"
         );
@@ -256,7 +272,7 @@ impl Scene {
 
     /// Writes destinations and activations as they are now.
     pub(crate) fn declare(&self) {
-        for Activation { name, stream, audiences, delivery } in &self.activations {
+        for Activation { name, stream, audiences, delivery, suspended } in &self.activations {
             let mut text = format!(
                 "apiVersion: activation.dev/v1alpha1
 kind: KinesisDestination
@@ -275,6 +291,7 @@ kind: AudienceActivation
 metadata: {{name: {name}, namespace: marketing}}
 spec:
   destinationRef: {{name: {name}}}
+  suspend: {suspended}
   mappedAttributes: [{{path: 'n'}}, {{path: person.name}}]
   onDelete: Exit
   backfill: {{maxRecordsPerSecond: 3000}}
@@ -295,9 +312,9 @@ spec:
         self.lives.push(vec![format!("life-{}", self.lives.len())]);
         self.write_secret();
         let manifests = self.folder.path().join("manifests");
-        let environment = &self.environment;
+        let (environment, arguments) = (&self.environment, &self.arguments);
         let operator = Operator::start_with(&manifests, &self.data, |command: &mut Command| {
-            command.envs(environment.iter().map(|(name, value)| (name, value)));
+            command.envs(environment.iter().map(|(name, value)| (name, value))).args(arguments);
         });
         // A dataflow begins at the head of the log: updates that came before it has would be history.
         for activation in &self.activations {
@@ -315,6 +332,26 @@ spec:
         self.operator.take().unwrap().kill();
     }
 
+    /// Lets it end in order; tells its exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let code = self.operator.take().unwrap().terminate();
+        self.stub.flush().unwrap();
+        code
+    }
+
+    /// Every record of the log as it is: whose, which version, and all of it.
+    pub(crate) fn records(&self) -> Vec<(String, u64, serde_json::Value)> {
+        let text = std::fs::read_to_string(self.log()).unwrap();
+        let record = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let bytes = aws_smithy_types::base64::decode(line["data"].as_str().unwrap()).unwrap();
+            let record: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let about = &record["_activation"];
+            (about["profileId"].as_str().unwrap().to_owned(), about["version"].as_u64().unwrap(), record)
+        };
+        text.lines().map(record).collect()
+    }
+
     /// It ends by itself; tells its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         self.operator.take().unwrap().ended()
@@ -323,10 +360,7 @@ spec:
     /// Lets everything come to its end, and lets the checker judge.
     pub(crate) fn finish(mut self, allowed: Allowed) -> Tally {
         let history = self.end();
-        let tally = self.judge(&history, allowed);
-        let stub = self.stub.take().unwrap();
-        self.runtime.block_on(stub.shutdown()).unwrap();
-        tally
+        self.judge(&history, allowed)
     }
 
     /// The producer ends, everything is exported, and the program ends in order.
@@ -341,40 +375,98 @@ spec:
                 (through && is("activation_backfill_done") == is("activation_backfill_members")).then_some(())
             });
         }
-        assert_eq!(operator.terminate(), Some(0), "the exit code");
-        self.stub().flush().unwrap();
+        self.operator = Some(operator);
+        assert_eq!(self.terminate(), Some(0), "the exit code");
         history
     }
 
     /// What the checker says of each activation, all in all.
     pub(crate) fn judge(&self, history: &History, allowed: Allowed) -> Tally {
-        let unanswered = self.stats().records_unanswered + allowed.repeats;
-        let store = Store::open(&self.data, 8 << 20).unwrap();
-        let mut tally = Tally {
-            updates: history.lines.len() as u64,
-            per_second: (history.lines.len() as f64 / history.lasted.as_secs_f64()) as u64,
-            ..Tally::default()
-        };
-        for activation in &self.activations {
-            let exports = checker::read_log(&self.log(), activation.stream);
-            let found = find(&store, activation, &history.lines, &exports, &self.lives, unanswered);
-            println!("{}: {found:?}", activation.name);
-            assert!(found.report.findings.is_empty(), "{}: {}", activation.name, found.report);
-            assert!(allowed.dead_letters || found.letters == 0, "{} dead letters", found.letters);
+        let mut tally = self.tally(history);
+        for found in self.findings(history, allowed) {
+            let letters = found.letters;
+            assert!(found.report.findings.is_empty(), "{}", found.report);
+            assert!(allowed.dead_letters || letters == 0, "{letters} dead letters");
+            assert_eq!(letters, found.counted, "every dead letter that was counted is there");
             assert_eq!(
                 found.report.head, history.head,
                 "nothing was taken up twice, and nothing that was not answered"
             );
-            assert_eq!(store.head().unwrap().next, history.head);
             found.add_to(&mut tally);
         }
         tally
     }
 
-    /// The lives of the program so far.
-    pub(crate) fn lives(&self) -> &[Vec<String>] {
-        &self.lives
+    /// What a run is told by, before anything is found.
+    pub(crate) fn tally(&self, history: &History) -> Tally {
+        let updates = history.lines.len() as u64;
+        Tally { updates, per_second: (updates as f64 / history.lasted.as_secs_f64()) as u64, ..Tally::default() }
     }
+
+    /// What the checker finds of each activation.
+    pub(crate) fn findings(&self, history: &History, allowed: Allowed) -> Vec<Found> {
+        let store = Store::open(&self.data, 8 << 20).unwrap();
+        assert_eq!(store.head().unwrap().next, history.head);
+        let find = |activation: &Activation| {
+            let exports = checker::read_log(&self.log(), activation.stream);
+            let letters = left(&store, activation.name).into_iter().map(Letter::from).collect::<Vec<_>>();
+            let found = self.find(&store, activation, history, (&exports, &letters), allowed);
+            println!("{}: {found:?}", activation.name);
+            found
+        };
+        self.activations.iter().map(find).collect()
+    }
+
+    /// What the checker finds of one activation, with these exports and dead letters.
+    pub(crate) fn find(
+        &self,
+        store: &Store,
+        activation: &Activation,
+        history: &History,
+        (log, dead_letters): (&[Exported], &[Letter]),
+        allowed: Allowed,
+    ) -> Found {
+        let name = format!("marketing/{}", activation.name);
+        let checkpoint = state::load(store, &name).unwrap().unwrap();
+        let mapping = state::load_mapping(store, &name).unwrap().unwrap();
+        // Each mapping begins where the audience that it adds does.
+        let phase = |count: usize| {
+            let known = &activation.audiences[..count];
+            let audiences = mapping.audiences.iter().filter(|audience| known.contains(&audience.id.as_str()));
+            let added = checkpoint.backfills.iter().find(|backfill| backfill.id == known[count - 1]).unwrap();
+            Phase {
+                from: added.mapped_at,
+                mapping: MappingSpec { audiences: audiences.cloned().collect(), ..mapping.clone() },
+            }
+        };
+        let phases: Vec<Phase> = (1..=activation.audiences.len()).map(phase).collect();
+        let report = checker::check(&Given {
+            history: &history.lines,
+            phases: &phases,
+            log,
+            dead_letters,
+            lives: &self.lives,
+            repeats_per_crash: WINDOW,
+            unanswered: self.stats().records_unanswered + allowed.repeats,
+        });
+        assert!(report.updates > 0 && report.exports > WARM, "the run was too tame: {report:?}");
+        Found { report, letters: dead_letters.len() as u64, counted: checkpoint.next_dead_letter - 1 }
+    }
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            backfill: letter.triggers.iter().any(|trigger| trigger == "backfill"),
+            profile: (letter.merge_policy_id, letter.profile_id),
+            version: letter.version,
+        }
+    }
+}
+
+/// The dead letters that are left of an activation.
+pub(crate) fn left(store: &Store, activation: &str) -> Vec<DeadLetter> {
+    dead_letters::list(store, &format!("marketing/{activation}"), 0, usize::MAX).unwrap()
 }
 
 /// What was found of one activation.
@@ -382,10 +474,12 @@ spec:
 pub(crate) struct Found {
     pub(crate) report: checker::Report,
     pub(crate) letters: u64,
+    /// Dead letters that there ever were.
+    pub(crate) counted: u64,
 }
 
 impl Found {
-    fn add_to(&self, tally: &mut Tally) {
+    pub(crate) fn add_to(&self, tally: &mut Tally) {
         tally.exports += self.report.exports;
         tally.lost += self.report.count(|finding| {
             matches!(finding, Finding::Lost { .. } | Finding::NotBackfilled { .. } | Finding::WrongEnd { .. })
@@ -396,59 +490,12 @@ impl Found {
     }
 }
 
-/// Reads what the program left behind of one activation, and asks the checker.
-pub(crate) fn find(
-    store: &Store,
-    activation: &Activation,
-    history: &[String],
-    log: &[Exported],
-    lives: &[Vec<String>],
-    unanswered: u64,
-) -> Found {
-    let name = format!("marketing/{}", activation.name);
-    let checkpoint = state::load(store, &name).unwrap().unwrap();
-    let mapping = state::load_mapping(store, &name).unwrap().unwrap();
-    // Each mapping begins where the audience that it adds does.
-    let phases: Vec<Phase> = (1..=activation.audiences.len())
-        .map(|count| {
-            let known = &activation.audiences[..count];
-            let added = known[count - 1];
-            let audiences =
-                mapping.audiences.iter().filter(|audience| known.contains(&audience.id.as_str())).cloned().collect();
-            let from = checkpoint.backfills.iter().find(|backfill| backfill.id == added).unwrap().mapped_at;
-            Phase { from, mapping: MappingSpec { audiences, ..mapping.clone() } }
-        })
-        .collect();
-    let letters: Vec<Letter> = dead_letters::list(store, &name, 0, usize::MAX)
-        .unwrap()
-        .into_iter()
-        .map(|letter| Letter {
-            backfill: letter.triggers.iter().any(|trigger| trigger == "backfill"),
-            profile: (letter.merge_policy_id, letter.profile_id),
-            version: letter.version,
-        })
-        .collect();
-    let report = checker::check(&Given {
-        history,
-        phases: &phases,
-        log,
-        dead_letters: &letters,
-        lives,
-        repeats_per_crash: WINDOW,
-        unanswered,
-    });
-    assert_eq!(checkpoint.next_dead_letter - 1, letters.len() as u64, "every dead letter that was counted is there");
-    assert!(report.updates > 0 && report.exports > WARM, "the run was too tame: {report:?}");
-    Found { report, letters: letters.len() as u64 }
+/// Something that befalls puts alone: what the operator asks besides is well.
+pub(crate) fn on_puts(kind: Kind) -> Fault {
+    Fault::new(kind).on_action("PutRecords")
 }
 
 /// A file of this folder of tests.
 pub(crate) fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults").join(name)
-}
-
-/// The dead letters that are left of an activation, once the program has ended.
-pub(crate) fn letters(data: &Path, activation: &str) -> Vec<dead_letters::DeadLetter> {
-    let store = Store::open(data, 8 << 20).unwrap();
-    dead_letters::list(&store, &format!("marketing/{activation}"), 0, usize::MAX).unwrap()
 }

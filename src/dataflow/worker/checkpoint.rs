@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::{FeedState, Worker};
 use crate::dataflow::DataflowError;
 use crate::dataflow::dead_letters::{self, DeadLetter};
+use crate::dataflow::sabotage::{self, Promise};
 use crate::dataflow::state::{self, Checkpoint};
 use crate::dataflow::tracker::Load;
 use crate::export::{Mapping, MappingSpec};
@@ -222,7 +223,10 @@ impl Worker {
         let due = now >= self.keeper.due || self.keeper.is_urgent(&self.plan.sender);
         if self.keeper.touched && self.keeper.writing.is_none() && due {
             self.keeper.due = now + INTERVAL;
-            let work = self.keeper.take(&self.checkpoint, None);
+            let mut work = self.keeper.take(&self.checkpoint, None);
+            if sabotage::breaks(Promise::CheckpointOrder) {
+                work.checkpoint.position = self.taken;
+            }
             let (store, name) = (self.store.clone(), self.plan.name.clone());
             self.keeper.writing = Some(tokio::task::spawn_blocking(move || write(&store, &name, work)));
         }
@@ -331,7 +335,7 @@ fn try_write(store: &Store, name: &str, work: &Work) -> Result<Option<Timestamp>
     if let Some(mapping) = &work.mapping {
         state::put_mapping(&mut batch, name, mapping)?;
     }
-    for (_, letter) in &work.buried {
+    for (_, letter) in work.buried.iter().filter(|_| !sabotage::breaks(Promise::DeadLetterWrite)) {
         dead_letters::put(&mut batch, name, letter)?;
     }
     for sequence in &work.raised {

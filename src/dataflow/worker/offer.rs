@@ -11,6 +11,7 @@ use super::{FeedState, Worker};
 use crate::dataflow::DataflowError;
 use crate::dataflow::chunk::Entry;
 use crate::dataflow::dead_letters::DeadLetter;
+use crate::dataflow::sabotage::{self, Promise};
 use crate::dataflow::tracker::{Advance, Origin, Outcome, Sent};
 use crate::export::projection::{self, Export, Projected};
 use crate::feed::Item;
@@ -94,7 +95,10 @@ impl Worker {
         receipt: Option<Timestamp>,
         now: std::time::Duration,
     ) {
-        let profile = lane(&origin.merge_policy_id, &origin.profile_id);
+        let mut profile = lane(&origin.merge_policy_id, &origin.profile_id);
+        if sabotage::breaks(Promise::Fence) {
+            profile = origin.version;
+        }
         let sent = Sent {
             triggers: export.triggers,
             bytes: (export.partition_key.len() + export.record.len()) as u32,
@@ -109,8 +113,9 @@ impl Worker {
     /// Whether there is room for a record: a crash must not repeat more than the window, which is what is under way and what
     /// the position has moved over since it was written.
     fn has_room(&self) -> bool {
-        let (repeated, window) = (self.tracker.under_way().and(self.keeper.unwritten()), &self.plan.sender);
-        self.sender.has_room() && repeated.records < window.window_records && repeated.bytes < window.window_bytes
+        let repeated = self.tracker.under_way().and(self.keeper.unwritten());
+        let (records, bytes) = self.sender.allowance();
+        self.sender.has_room() && repeated.records < records && repeated.bytes < bytes
     }
 
     /// Whether [`Worker::offer`] would do anything.

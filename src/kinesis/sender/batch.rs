@@ -47,6 +47,17 @@ impl Ready {
         !self.parts.is_empty()
     }
 
+    /// Whether a record is in line that was never sent, and waits for nobody of its profile.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    fn pop_fresh(&mut self) -> Option<Item> {
+        let item = self.fresh.pop_front()?;
+        self.bytes -= item.bytes;
+        Some(item)
+    }
+
     /// Takes one record out of the last part.
     fn pop_from_part(&mut self) -> Option<u64> {
         let part = self.parts.back_mut()?;
@@ -219,7 +230,8 @@ impl Sender {
             return Err(self.pace.ready_in_all_at(1));
         }
         // Rather one that has not failed yet: should one record be what the service fails on, another one tells.
-        let other = self.ready.pop_open();
+        let fresh = if self.outage.is_tripped() { self.ready.pop_fresh() } else { None };
+        let other = fresh.or_else(|| self.ready.pop_open());
         let other = other.or_else(|| self.ready.pop_throttled()).map(|item| item.ticket);
         let other = other.or_else(|| self.ready.pop_from_part()).map(|ticket| (ticket, None));
         let chosen = other.or_else(|| self.outage.take_suspect().map(|(ticket, request)| (ticket, Some(request))));

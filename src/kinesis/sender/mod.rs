@@ -47,6 +47,9 @@ use self::size::Size;
 use self::window::Window;
 use super::outcome::{Entry, RequestError};
 
+/// Which part of the window is kept for probes.
+const RESERVE: usize = 16;
+
 /// How to deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -258,7 +261,18 @@ impl Sender {
     /// Whether the window takes another record. More may be offered all the same, and is held: a caller that reads in chunks
     /// may finish its chunk.
     pub fn has_room(&self) -> bool {
-        self.window.has_room(&self.settings)
+        self.window.has_room(self.allowance())
+    }
+
+    /// How much of the window may be used now, in records and bytes: all but a reserve. That is for when the records that are left
+    /// were refused, so that nothing tells whether they or the stream are at fault: then others are let in, one at a time, to
+    /// probe with.
+    pub fn allowance(&self) -> (usize, usize) {
+        let Settings { window_records: records, window_bytes: bytes, .. } = self.settings;
+        if self.outage.is_tripped() && !self.ready.has_fresh() {
+            return (records, bytes);
+        }
+        (records - records / RESERVE, bytes - bytes / RESERVE)
     }
 
     /// Takes a record in, behind those of its profile.

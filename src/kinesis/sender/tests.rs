@@ -102,6 +102,11 @@ impl Bench {
         assert!(wake.is_none_or(|wake| wake > self.now), "{wake:?} at {:?}", self.now);
     }
 
+    /// Whether it was told what became of that record.
+    fn is_told(&self, ticket: u64) -> bool {
+        self.acknowledged.iter().any(|(told, _)| *told == ticket) || self.dead.iter().any(|(told, ..)| *told == ticket)
+    }
+
     /// Lets time pass, waking the sender whenever it asked for it.
     fn pass(&mut self, milliseconds: u64) {
         let end = self.now + ms(milliseconds);

@@ -11,8 +11,8 @@ use std::mem;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
+use super::Record;
 use super::limits::entry_bytes;
-use super::{Record, Settings};
 use crate::kinesis::outcome::Entry;
 
 /// No ticket follows.
@@ -137,9 +137,9 @@ impl Window {
         (next != NONE).then_some(next)
     }
 
-    /// Whether one more record may be offered.
-    pub(super) fn has_room(&self, settings: &Settings) -> bool {
-        self.slots.len() < settings.window_records && self.bytes < settings.window_bytes
+    /// Whether one more record may be offered, within so many records and bytes.
+    pub(super) fn has_room(&self, (records, bytes): (usize, usize)) -> bool {
+        self.slots.len() < records && self.bytes < bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -120,8 +120,9 @@ impl Operator {
     /// The same of the first that has such a label, as `name="value"`.
     pub(crate) fn metric_of(&self, name: &str, label: &str) -> Option<u64> {
         let text = self.get("/metrics")?;
-        let is_it =
-            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') && rest.contains(label));
+        let is_it = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+        };
         // A count, or seconds with a fraction.
         Some(text.lines().find(is_it)?.rsplit_once(' ')?.1.parse::<f64>().ok()? as u64)
     }

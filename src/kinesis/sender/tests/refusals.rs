@@ -57,6 +57,35 @@ fn a_service_that_refuses_everything_costs_a_handful_and_everything_else_is_deli
 }
 
 #[test]
+fn bad_records_that_fill_the_window_let_others_in_which_tell_on_them() {
+    const BAD: u64 = 20;
+    let mut bench = Bench::new(Settings { window_records: 320, ..settings() });
+    let is_bad = |key: &String| key.trim_start_matches('p').parse::<u64>().unwrap() < BAD;
+    let outcome = |key: &String| if is_bad(key) { failed() } else { EntryOutcome::Accepted };
+    bench.offer(0..BAD);
+    let mut next = BAD;
+    for _ in 0..6000 {
+        bench.pass(10);
+        for (request, keys) in bench.take_sent() {
+            bench.sender.answer(request, Ok(keys.iter().map(outcome).collect()), bench.now);
+        }
+        // As the worker does: before it asks what is to be sent.
+        while bench.sender.has_room() {
+            bench.sender.offer(record(next), bench.now);
+            next += 1;
+        }
+        bench.poll();
+        // All that were offered and are not told stand between the lowest and the next.
+        let lowest = (0..next).find(|ticket| !bench.is_told(*ticket)).unwrap_or(next);
+        assert!(next - lowest <= 320, "{} records are in the window", next - lowest);
+        if bench.dead.len() as u64 == BAD {
+            break;
+        }
+    }
+    assert_eq!(bench.dead.len() as u64, BAD);
+}
+
+#[test]
 fn probes_of_a_service_that_refuses_everything_become_rare() {
     let mut bench = Bench::new(settings());
     bench.offer(0..1000);
