@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../kills/random.rs"]
+#[path = "../support/load/random.rs"]
 mod random;
 #[path = "../../fuzz/src/shapes.rs"]
 #[allow(unreachable_pub)]
