@@ -38,10 +38,23 @@ pub(crate) fn client() -> ureq::Agent {
         .into()
 }
 
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_activation-operator");
+
+/// What it listens for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// Updates, and everything else that has no listener of its own.
+    Updates,
+    Probes,
+}
+
 /// The running program; killed where it is dropped.
 pub(crate) struct Operator {
     child: Child,
     address: SocketAddr,
+    /// Where its probes are: at the same address, unless they have one of their own.
+    probes: SocketAddr,
     client: ureq::Agent,
     log: Option<JoinHandle<()>>,
     tail: Arc<Mutex<VecDeque<String>>>,
@@ -55,37 +68,57 @@ impl Operator {
 
     /// The same, with what `more` adds to the command.
     pub(crate) fn start_with(manifests: &Path, data: &Path, more: impl FnOnce(&mut Command)) -> Self {
-        let mut operator = Self::spawn(manifests, data, more);
+        let mut command = Command::new(PROGRAM);
+        command.args(["standalone", "--listen", "127.0.0.1:0", "--log", "info", "-f"]).arg(manifests);
+        command.arg("--data-dir").arg(data);
+        more(&mut command);
+        Self::launch(command, 1)
+    }
+
+    /// Starts it for a namespace of a cluster, and waits until it is ready.
+    pub(crate) fn start_in_cluster(kubeconfig: &Path, namespace: &str, data: &Path) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["run", "--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--log-format", "text"])
+            .args(["--allow-internal-endpoints", "--operator-namespace", namespace, "--namespaces", namespace])
+            .arg("--data-dir")
+            .arg(data)
+            .env("KUBECONFIG", kubeconfig);
+        Self::launch(command, 2)
+    }
+
+    fn launch(command: Command, listeners: usize) -> Self {
+        let mut operator = Self::spawn(command, listeners);
         until("/readyz", || {
             assert!(operator.runs(), "it ended by itself:\n{}", operator.said());
-            operator.get("/readyz").map(drop)
+            operator.ask(operator.probes, "/readyz").map(drop)
         });
         operator
     }
 
-    /// The same, until it listens.
-    fn spawn(manifests: &Path, data: &Path, more: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_activation-operator"));
+    /// The same, until it listens at so many places.
+    fn spawn(mut command: Command, listeners: usize) -> Self {
         command
-            .args(["standalone", "--listen", "127.0.0.1:0", "--log", "info", "-f"])
-            .arg(manifests)
-            .arg("--data-dir")
-            .arg(data)
             .env_remove("HTTP_PROXY")
             .env_remove("http_proxy")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        more(&mut command);
         let mut child = command.spawn().unwrap();
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (log, announced) = follow(child.stderr.take().unwrap(), Arc::clone(&tail));
         // Not known yet; dropped on a panic from here on, which kills it.
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut operator = Self { child, address: unknown, client: client(), log: Some(log), tail };
-        match announced.recv_timeout(DEADLINE) {
-            Ok(address) => operator.address = address,
-            Err(error) => panic!("it does not listen: {error}\n{}", operator.said()),
+        let mut operator = Self { child, address: unknown, probes: unknown, client: client(), log: Some(log), tail };
+        for _ in 0..listeners {
+            match announced.recv_timeout(DEADLINE) {
+                Ok((Listener::Probes, address)) => operator.probes = address,
+                Ok((Listener::Updates, address)) => operator.address = address,
+                Err(error) => panic!("it does not listen: {error}\n{}", operator.said()),
+            }
+        }
+        if listeners == 1 {
+            operator.probes = operator.address;
         }
         operator
     }
@@ -107,7 +140,11 @@ impl Operator {
 
     /// The text of an answer with status 200.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut response = self.client.get(format!("http://{}{path}", self.address)).call().ok()?;
+        self.ask(self.address, path)
+    }
+
+    fn ask(&self, address: SocketAddr, path: &str) -> Option<String> {
+        let mut response = self.client.get(format!("http://{address}{path}")).call().ok()?;
         let text = response.body_mut().read_to_string().ok()?;
         (response.status() == 200).then_some(text)
     }
@@ -182,14 +219,15 @@ impl Drop for Operator {
 fn follow(
     log: std::process::ChildStderr,
     tail: Arc<Mutex<VecDeque<String>>>,
-) -> (JoinHandle<()>, Receiver<SocketAddr>) {
+) -> (JoinHandle<()>, Receiver<(Listener, SocketAddr)>) {
     let (announce, announced) = channel();
     let reading = std::thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if let Some((_, rest)) = line.split_once("listening on http://") {
+            if let Some((before, rest)) = line.split_once("listening on http://") {
+                let listener = if before.ends_with("probes: ") { Listener::Probes } else { Listener::Updates };
                 let address = rest.split(';').next().unwrap();
                 // Whoever waited may have given up.
-                let _ = announce.send(address.parse().unwrap());
+                let _ = announce.send((listener, address.parse().unwrap()));
             }
             let mut tail = tail.lock().unwrap();
             if tail.len() == TAIL {

@@ -1,4 +1,4 @@
-//! `kill -9`, again and again: the whole program, on a folder of manifests, beside a producer that repeats what was not answered
+//! `kill -9`, again and again: the whole program, on a folder of manifests and in a cluster, beside a producer that repeats what was not answered
 //! and a stream that is slow and refuses some. At the end the checker reads what was accepted and what the stream holds.
 //!
 //! `KILLS=1000` is the long form; `SEED` gives other choices (the moments are the machine's).
@@ -13,17 +13,20 @@ use activation_operator::export::MappingSpec;
 use activation_operator::store::Store;
 use kinesis_stub::{Config, Fault, FaultSet, KeySpec, Kind, LogMode, StreamSpec, Stub};
 
-#[path = "support/checker.rs"]
+#[path = "../support/checker.rs"]
 mod checker;
-#[path = "support/load.rs"]
+#[path = "../support/load.rs"]
 mod load;
+mod place;
+#[path = "../support/mod.rs"]
+mod support;
 
 use checker::{Finding, Given, Letter, Phase};
-use load::operator::{Operator, until};
+use load::operator::until;
 use load::producer::{History, Pace, Producer};
 use load::random::Random;
+use place::{Cluster, Folder, Place};
 
-const NAME: &str = "marketing/vip";
 /// Members of the audience that is mapped while everything runs: a backfill of several lives.
 const MEMBERS: u64 = 6000;
 /// The window of a dataflow: what one crash repeats at most.
@@ -54,73 +57,37 @@ fn stub(log: PathBuf, seed: u64) -> Config {
     }
 }
 
-/// Replaces a manifest as a whole, as an editor does.
-fn write(folder: &Path, name: &str, text: &str) {
-    let fresh = folder.join("..").join(name);
-    std::fs::write(&fresh, text).unwrap();
-    std::fs::rename(&fresh, folder.join(name)).unwrap();
-}
-
 /// Each life has a key of its own, so that its records are known.
-fn begin_life(folder: &Path, stub: &Stub, lives: &mut Vec<Vec<String>>) {
+fn begin_life(place: &impl Place, stub: &Stub, lives: &mut Vec<Vec<String>>) {
     let key = format!("life-{}", lives.len());
     assert!(stub.put_key(&key, KeySpec::new("secret")));
-    let text = format!(
-        "apiVersion: v1
-kind: Secret
-metadata: {{name: aws, namespace: marketing}}
-stringData: {{accessKeyId: {key}, secretAccessKey: secret}}
-"
-    );
-    write(folder, "secret.yaml", &text);
+    place.give_key(&key);
     lives.push(vec![key]);
-}
-
-/// What is declared, with these audiences.
-fn declare<const COUNT: usize>(folder: &Path, stream: &str, audiences: [&str; COUNT]) {
-    let audiences = audiences.map(|id| format!("    - id: {id}\n      name: Audience {id}\n")).concat();
-    let text = format!(
-        "apiVersion: activation.dev/v1alpha1
-kind: KinesisDestination
-metadata: {{name: events, namespace: marketing}}
-spec:
-  region: us-east-1
-  stream: {{name: profiles}}
-  credentials: {{secretRef: {{name: aws}}}}
-  endpoint: {{url: '{stream}'}}
-  delivery: {{linger: 5ms, requestTimeout: 2s}}
-  includeSegmentNames: true
-  includeSegmentTimestamps: true
----
-apiVersion: activation.dev/v1alpha1
-kind: AudienceActivation
-metadata: {{name: vip, namespace: marketing}}
-spec:
-  destinationRef: {{name: events}}
-  audiences:
-{audiences}  mappedAttributes: [{{path: 'n'}}, {{path: person.name}}]
-  onDelete: Exit
-  backfill: {{maxRecordsPerSecond: 1500}}
-  record: {{metadata: true}}
-"
-    );
-    write(folder, "activation.yaml", &text);
 }
 
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
-    let (kills, seed) = (number("KILLS", 50), number("SEED", 1));
+    kill_again_and_again(|folder| Folder::new(&folder.join("manifests")));
+}
+
+#[test]
+fn killed_at_any_moment_in_a_cluster_it_loses_nothing_and_keeps_the_order() {
+    kill_again_and_again(|_| Cluster::new());
+}
+
+fn kill_again_and_again<P: Place>(place: impl FnOnce(&Path) -> P) {
+    let (kills, seed) = (number("KILLS", 100), number("SEED", 1));
     let folder = tempfile::tempdir().unwrap();
-    let [manifests, data, log] = ["manifests", "data", "log.ndjson"].map(|name| folder.path().join(name));
-    std::fs::create_dir(&manifests).unwrap();
+    let place = place(folder.path());
+    let [data, log] = ["data", "log.ndjson"].map(|name| folder.path().join(name));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let stub = runtime.block_on(Stub::start(stub(log.clone(), seed))).unwrap();
-    declare(&manifests, &stub.url(), ["a"]);
+    place.declare(&stub.url(), &["a"]);
     let committed = || stub.stats().records_committed;
 
     let mut lives = Vec::new();
-    begin_life(&manifests, &stub, &mut lives);
-    let mut operator = Operator::start(&manifests, &data);
+    begin_life(&place, &stub, &mut lives);
+    let mut operator = place.start(&data);
     // A dataflow begins at the head of the log: updates that came before it has would be history.
     until("a start", || operator.metric("activation_position").map(drop));
     let producer = Producer::start(seed, MEMBERS, Pace::Fitful, operator.address());
@@ -128,7 +95,7 @@ fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
     for kill in 1..=kills {
         if kill == kills.div_ceil(3) {
             until("members", || (producer.accepted() > MEMBERS).then_some(()));
-            declare(&manifests, &stub.url(), ["a", "b"]);
+            place.declare(&stub.url(), &["a", "b"]);
         }
         let before = committed();
         // Some die as soon as they serve, most while they deliver, a few after the first checkpoint and the next.
@@ -141,8 +108,8 @@ fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
         };
         std::thread::sleep(Duration::from_millis(pause));
         operator.kill();
-        begin_life(&manifests, &stub, &mut lives);
-        operator = Operator::start(&manifests, &data);
+        begin_life(&place, &stub, &mut lives);
+        operator = place.start(&data);
         producer.send_to(operator.address());
     }
     let history = producer.stop();
@@ -153,21 +120,21 @@ fn killed_at_any_moment_it_loses_nothing_and_keeps_the_order() {
     });
     assert_eq!(operator.terminate(), Some(0), "the exit code");
     runtime.block_on(stub.shutdown()).unwrap();
-    judge(&history, &data, &log, &lives);
+    judge(&place.name(), &history, &data, &log, &lives);
 }
 
 /// Reads what the program left behind, and lets the checker judge.
-fn judge(history: &History, data: &Path, log: &Path, lives: &[Vec<String>]) {
+fn judge(name: &str, history: &History, data: &Path, log: &Path, lives: &[Vec<String>]) {
     let store = Store::open(data, 8 << 20).unwrap();
-    let checkpoint = state::load(&store, NAME).unwrap().unwrap();
-    let mapping = state::load_mapping(&store, NAME).unwrap().unwrap();
+    let checkpoint = state::load(&store, name).unwrap().unwrap();
+    let mapping = state::load_mapping(&store, name).unwrap().unwrap();
     let mapped_at = |id: &str| checkpoint.backfills.iter().find(|backfill| backfill.id == id).unwrap().mapped_at;
     let first = MappingSpec {
         audiences: mapping.audiences.iter().filter(|audience| audience.id == "a").cloned().collect(),
         ..mapping.clone()
     };
     let phases = [Phase { from: mapped_at("a"), mapping: first }, Phase { from: mapped_at("b"), mapping }];
-    let dead_letters: Vec<Letter> = dead_letters::list(&store, NAME, 0, usize::MAX)
+    let dead_letters: Vec<Letter> = dead_letters::list(&store, name, 0, usize::MAX)
         .unwrap()
         .into_iter()
         .map(|letter| Letter {
@@ -187,7 +154,7 @@ fn judge(history: &History, data: &Path, log: &Path, lives: &[Vec<String>]) {
         unanswered: 0,
     });
     println!(
-        "{} kills: {} updates, {} triggers, {} members of the backfill, {} exports, {} of them again (at most {} for one kill), {} dead letters, {} lost, {} inverted",
+        "{name}, {} kills: {} updates, {} triggers, {} members of the backfill, {} exports, {} of them again (at most {} for one kill), {} dead letters, {} lost, {} inverted",
         lives.len() - 1,
         report.updates,
         report.triggers,
