@@ -18,7 +18,7 @@ async fn a_deleted_activation_drains_and_goes() {
     operator.until_records(1);
     world.kubectl(&["delete", "aact/vip", "--timeout=55s"], "");
     let told = world.told("p");
-    assert_eq!(told, (0..told.len() as i64).collect::<Vec<_>>(), "in order, each once");
+    assert_eq!(told, (0..).take(told.len()).collect::<Vec<i64>>(), "in order, each once");
     operator.destination("no user", |status| status["activations"] == 0);
 
     // What comes back under the name goes on where it stopped.
