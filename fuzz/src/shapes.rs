@@ -19,7 +19,7 @@ const fn shape(name: &'static str, target: Target, size: usize, make: fn(usize) 
 }
 
 /// All of them.
-pub const SHAPES: [Shape; 25] = [
+pub const SHAPES: [Shape; 27] = [
     shape("an update of many members", update_lines, 2000, |n| entity(&list(n, |i| format!("\"m{i}\":{i}")))),
     shape("an update of one member, many times over", update_lines, 2000, |n| {
         entity(&list(n, |i| format!("\"m\":{i}")))
@@ -74,9 +74,21 @@ pub const SHAPES: [Shape; 25] = [
     shape("a manifest of many members", read_manifests, 500, |n| {
         yaml(&format!("{HEAD}spec:\n{}", lines(n, |i| format!("  m{i}: 1"))))
     }),
-    shape("a manifest of many audiences", read_manifests, 100, |n| {
-        let audiences = lines(n, |i| format!("  - id: a{i}"));
-        yaml(&format!("{HEAD}spec:\n  destinationRef: {{name: d}}\n  audiences:\n{audiences}"))
+    shape("a manifest of many audiences", read_manifests, 30, |n| {
+        let audiences = lines(n, |i| format!("    - id: a{i}"));
+        yaml(&format!("{ACTIVATION}  mappedAttributes: [{{path: n}}]\n  audiences:\n{audiences}"))
+    }),
+    shape("a manifest of many attributes", read_manifests, 12, |n| {
+        yaml(&format!(
+            "{ACTIVATION}  audiences: [{{id: a}}]\n  mappedAttributes:\n{}",
+            lines(n, |i| format!("    - path: person.p{i}"))
+        ))
+    }),
+    shape("a manifest of one attribute, many times over", read_manifests, 12, |n| {
+        yaml(&format!(
+            "{ACTIVATION}  audiences: [{{id: a}}]\n  mappedAttributes:\n{}",
+            lines(n, |_| "    - path: person.p".to_owned())
+        ))
     }),
     shape("a manifest of many aliases", read_manifests, 500, |n| {
         yaml(&format!("{HEAD}spec:\n  a: &a [1, 2, 3]\n  b: [{}]\n", list(n, |_| "*a".to_owned())))
@@ -86,6 +98,10 @@ pub const SHAPES: [Shape; 25] = [
 ];
 
 const HEAD: &str = "apiVersion: activation.dev/v1alpha1\nkind: AudienceActivation\nmetadata: {name: a, namespace: n}\n";
+
+/// One that is good, so that its rules are asked, too: up to 250 audiences and 100 attributes.
+const ACTIVATION: &str = "apiVersion: activation.dev/v1alpha1\nkind: AudienceActivation\nmetadata: {name: a, namespace: n}\n\
+     spec:\n  destinationRef: {name: d}\n";
 
 fn list(n: usize, item: impl Fn(usize) -> String) -> String {
     (0..n).map(item).collect::<Vec<_>>().join(",")
