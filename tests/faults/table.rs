@@ -86,6 +86,10 @@ fn parted(whole: &str) -> (&str, &str, &str) {
 
 #[test]
 fn the_table_names_every_fault_and_no_other() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        // This run writes it at its end.
+        return;
+    }
     let whole = std::fs::read_to_string(document()).unwrap();
     let (_, between, _) = parted(&whole);
     let named: Vec<&str> =
