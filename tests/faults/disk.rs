@@ -7,8 +7,9 @@ use activation_operator::store::RESERVED_DISK_BYTES;
 
 use crate::load::operator::until;
 use crate::load::random::Random;
-use crate::scene::{Allowed, Run, Scene, Setting, Tally};
+use crate::scene::{Run, Scene, Setting};
 use crate::shim::{EIO, ENOSPC, Field, Shim};
+use crate::verdict::{Allowed, Tally};
 
 /// A file system of its own in memory, unmounted where it is dropped.
 struct Mount<'a>(&'a Path);

@@ -15,7 +15,8 @@ use crate::checker::{self, Letter};
 use crate::load::operator::{client, until};
 use crate::load::producer::entry;
 use crate::load::random::Random;
-use crate::scene::{Allowed, Run, Scene, Setting, Tally, on_puts};
+use crate::scene::{Run, Scene, Setting, on_puts};
+use crate::verdict::{Allowed, Tally};
 
 /// `activation-operator dead-letters` with these arguments; its lines.
 fn dead_letters(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
@@ -71,7 +72,7 @@ pub(crate) fn sent_again(run: Run) -> Tally {
     assert!(!again.is_empty() && again.len() <= letters.len(), "{} of {}", again.len(), letters.len());
     let found = scene.find(&store, &scene.activations[0], &history, (&live, &letters), Allowed::default());
     assert!(found.report.findings.is_empty(), "{}", found.report);
-    let mut tally = scene.tally(&history);
+    let mut tally = Scene::tally(&history);
     found.add_to(&mut tally);
     tally
 }

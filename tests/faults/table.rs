@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::FAULTS;
-use crate::scene::{Run, Tally};
+use crate::scene::Run;
+use crate::verdict::Tally;
 
 const BEGIN: &str = "<!-- faults: begin -->";
 const END: &str = "<!-- faults: end -->";
