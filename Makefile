@@ -45,10 +45,12 @@ bench:
 	$(CARGO) build --release --locked --package kinesis-stub
 	$(CARGO) bench --locked --bench pipeline
 
-# The longer forms of the tests that draw by chance.
+# The longer forms of the tests that draw by chance. Writes the table of docs/delivery.md.
 campaign:
 	SEEDS=20000 $(CARGO) test --locked --lib sender
 	KILLS=1000 $(CARGO) test --locked --test kills
+	CUTS=2000 $(CARGO) test --locked --test power_cut
+	FAULT_MINUTES=$${FAULT_MINUTES:-120} UPDATE_DOCS=1 $(CARGO) test --locked --test faults -- --test-threads 2
 
 # Inputs of strangers, guided by coverage, SECONDS for each target; needs a C++ compiler.
 fuzz: SECONDS ?= 60

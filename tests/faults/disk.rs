@@ -7,8 +7,9 @@ use activation_operator::store::RESERVED_DISK_BYTES;
 
 use crate::load::operator::until;
 use crate::load::random::Random;
-use crate::scene::{Allowed, Run, Scene, Setting, Tally};
+use crate::scene::{Run, Scene, Setting};
 use crate::shim::{EIO, ENOSPC, Field, Shim};
+use crate::verdict::{Allowed, Tally};
 
 /// A file system of its own in memory, unmounted where it is dropped.
 struct Mount<'a>(&'a Path);
@@ -91,7 +92,7 @@ pub(crate) fn power_cut(run: Run) -> Tally {
     scene.begin(&Setting::default());
     let mut random = Random::new(run.seed);
     let mut torn = 0;
-    for cut in 0..if run.long { 60 } else { 6 } {
+    for cut in 0..if run.long { 60 } else { 4 } {
         std::thread::sleep(std::time::Duration::from_millis(random.below(300)));
         scene.kill();
         let (number, synced) = (shim.get(Field::SyncedNumber), shim.get(Field::SyncedBytes) as usize);
@@ -102,7 +103,7 @@ pub(crate) fn power_cut(run: Run) -> Tally {
         // What follows was allocated ahead.
         content.truncate(used);
         for sector in content[synced..].chunks_mut(512) {
-            if random.below(1 << (cut % 6)) == 0 {
+            if random.below(1 << (2 * cut % 7)) == 0 {
                 sector.fill(0);
             }
         }

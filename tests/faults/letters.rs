@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use activation_operator::profile::apply;
 use activation_operator::profile::update::Update;
@@ -14,7 +15,8 @@ use crate::checker::{self, Letter};
 use crate::load::operator::{client, until};
 use crate::load::producer::entry;
 use crate::load::random::Random;
-use crate::scene::{Allowed, Run, Scene, Setting, Tally, on_puts};
+use crate::scene::{Run, Scene, Setting, on_puts};
+use crate::verdict::{Allowed, Tally};
 
 /// `activation-operator dead-letters` with these arguments; its lines.
 fn dead_letters(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
@@ -70,7 +72,7 @@ pub(crate) fn sent_again(run: Run) -> Tally {
     assert!(!again.is_empty() && again.len() <= letters.len(), "{} of {}", again.len(), letters.len());
     let found = scene.find(&store, &scene.activations[0], &history, (&live, &letters), Allowed::default());
     assert!(found.report.findings.is_empty(), "{}", found.report);
-    let mut tally = scene.tally(&history);
+    let mut tally = Scene::tally(&history);
     found.add_to(&mut tally);
     tally
 }
@@ -82,16 +84,18 @@ pub(crate) fn suspended_past_the_retention(run: Run) -> Tally {
     scene.arguments = vec!["--retention-max-bytes", "1Mi"];
     scene.declare();
     scene.revive();
-    let (mut random, mut history) = (Random::new(run.seed), Vec::new());
+    let (mut random, mut history, mut sending) = (Random::new(run.seed), Vec::new(), Duration::ZERO);
     let mut send = |scene: &Scene, exits: u64| {
         let update = |number: u64| {
             let status = if random.below(100) < exits { "exited" } else { "realized" };
             entry(&format!("p{}", number % PROFILES), "a", status, random.below(1 << 40))
         };
         let lines: Vec<String> = (0..PROFILES).map(update).collect();
+        let began = Instant::now();
         let request = client().post(format!("http://{}/v1/profiles", scene.operator().address()));
         let answer = request.header("Content-Type", "application/x-ndjson").send(lines.join("\n")).unwrap();
         assert_eq!(answer.status(), 200);
+        sending += began.elapsed();
         history.extend(lines);
     };
     send(&scene, 0);
@@ -155,5 +159,6 @@ pub(crate) fn suspended_past_the_retention(run: Run) -> Tally {
     }
     assert!(exits > PROFILES / 10, "{exits} exits");
     let exports = scene.stats().records_committed;
-    Tally { updates: history.len() as u64, per_second: 0, exports, ..Tally::default() }
+    let per_second = (history.len() as f64 / sending.as_secs_f64()) as u64;
+    Tally { updates: history.len() as u64, per_second, exports, ..Tally::default() }
 }

@@ -5,7 +5,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use kinesis_stub::{Config, KeySpec, LogMode, StreamSpec, Stub};
 
-use crate::scene::{Allowed, Run, Scene, Setting, Tally, WINDOW};
+use crate::scene::{Run, Scene, Setting, WINDOW};
+use crate::verdict::{Allowed, Tally};
 
 /// Names the log of a stream that is to run in this process.
 const STREAM_LOG: &str = "FAULTS_STREAM_LOG";

@@ -22,6 +22,7 @@ mod sabotage;
 mod scene;
 mod shim;
 mod table;
+mod verdict;
 
 /// Each fault is a test, and a line of the table.
 macro_rules! faults {

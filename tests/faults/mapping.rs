@@ -3,7 +3,8 @@
 use kinesis_stub::{EntryError, Kind};
 
 use crate::load::operator::until;
-use crate::scene::{Activation, Allowed, Run, Scene, Setting, Tally, on_puts};
+use crate::scene::{Activation, Run, Scene, Setting, on_puts};
+use crate::verdict::{Allowed, Tally};
 
 /// Members of the audience that is mapped while everything runs.
 const MEMBERS: u64 = 3000;

@@ -2,7 +2,8 @@
 
 use kinesis_stub::{Break, Fault, Kind, StreamSpec};
 
-use crate::scene::{Allowed, Run, Scene, Setting, Tally, on_puts};
+use crate::scene::{Run, Scene, Setting, on_puts};
+use crate::verdict::{Allowed, Tally};
 
 /// Every request meets it for a while; it is told for what it is, and no record is given up for it.
 fn outage(run: Run, kind: Kind, name: &str, told: &str, seconds: u64) -> Tally {

@@ -4,7 +4,8 @@ use activation_operator::store::Store;
 use kinesis_stub::{EntryError, Fault, Kind};
 
 use crate::load::producer::{entry, merge};
-use crate::scene::{Allowed, Run, Scene, Setting, Tally, left, on_puts};
+use crate::scene::{Run, Scene, Setting, on_puts};
+use crate::verdict::{Allowed, Tally, left};
 
 fn throttled(run: Run, fault: Kind, kind: &str) -> Tally {
     let scene = Scene::start(run, &Setting::default());
@@ -69,7 +70,7 @@ pub(crate) fn poison_records(run: Run) -> Tally {
         on_puts(Kind::PoisonRequest { partition_key: "p2".to_owned() }),
     ];
     let delivery = "requestTimeout: 2s, maxRecordBytes: 8Ki";
-    let mut scene = Scene::start(run, &Setting { faults, delivery, ..Setting::default() });
+    let mut scene = Scene::start(run, &Setting { delivery, faults, ..Setting::default() });
     let large = "x".repeat(9000);
     let name = serde_json::json!({"person": {"name": {"lastName": large}}, "segmentMembership": {"ups": {"a": {
         "status": "realized", "lastQualificationTime": "2026-01-02T03:04:05Z"}}}});

@@ -3,7 +3,8 @@
 use kinesis_stub::{EntryError, Kind};
 
 use crate::checker::{Finding, Report};
-use crate::scene::{Allowed, Run, Scene, Setting, on_puts};
+use crate::scene::{Run, Scene, Setting, on_puts};
+use crate::verdict::Allowed;
 
 const RUN: Run = Run { seed: 1, long: false };
 

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::FAULTS;
-use crate::scene::{Run, Tally};
+use crate::scene::Run;
+use crate::verdict::Tally;
 
 const BEGIN: &str = "<!-- faults: begin -->";
 const END: &str = "<!-- faults: end -->";
@@ -86,6 +87,10 @@ fn parted(whole: &str) -> (&str, &str, &str) {
 
 #[test]
 fn the_table_names_every_fault_and_no_other() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        // This run writes it at its end.
+        return;
+    }
     let whole = std::fs::read_to_string(document()).unwrap();
     let (_, between, _) = parted(&whole);
     let named: Vec<&str> =

@@ -185,6 +185,7 @@ async fn silence_comes_with_or_without_the_write_and_a_late_answer_comes() {
     assert_eq!(put_error(&stub, &["d"]).await.0, 200);
     assert!(started.elapsed().as_millis() >= 5, "a floor, which no slow machine breaks");
     assert_eq!(stub.stats().faults_by_kind["commitThenTimeout"], 2);
+    assert_eq!(stub.stats().records_unanswered, 2, "what was written and not answered, or late");
     stub.shutdown().await.unwrap();
 }
 
