@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::receiver::{Receiver, SIGNING_KEY};
+use crate::receiver::{Post, Receiver, SIGNING_KEY};
 
 /// When the bad hour begins and when it is over, in seconds; it lasts longer than an hour of the clock.
 const BAD: i64 = 60;
@@ -98,7 +98,7 @@ fn well(mapping: Arc<MappingSpec>, second: i64) -> Progress {
         position: 10,
         head: 10,
         counters: Counters::default(),
-        runs: (0..=hours).map(|hour| Run { start: at(hour * 3_600), counters: counters.clone() }).collect(),
+        runs: (0..=hours).map(|hour| Run { start: at(hour * 3_600), counters }).collect(),
         delivery: Delivery::Idle,
         dead_letters: 0,
         oldest_dead_letter: None,
@@ -294,8 +294,7 @@ async fn each_type_fires_once_and_resolves_once_and_reaches_its_webhook_through_
         assert!(resolved >= GOOD_AGAIN, "{name} resolved at {resolved}, in the bad hour");
         let alerts = |reason| told.events.iter().filter(|event| event.reason == reason && event.action == name).count();
         assert_eq!((alerts(Reason::AlertsFiring), alerts(Reason::NoAlerts)), (1, 1), "{name}: {:?}", told.events);
-        let posts: Vec<_> =
-            receiver.posts().iter().map(|post| post.event()).filter(|event| event["subject"] == name).collect();
+        let posts: Vec<_> = receiver.posts().iter().map(Post::event).filter(|event| event["subject"] == name).collect();
         for (post, state) in posts.iter().zip(["Firing", "Resolved"]) {
             assert_eq!((&post["specversion"], &post["data"]["state"]), (&json!("1.0"), &json!(state)), "{name}");
             assert_eq!(post["data"]["activation"], key(alert).name);
