@@ -1,5 +1,7 @@
 //! Values that people set, rendered and shown to the API server.
 
+use activation_operator::cli::Arguments;
+use clap::Parser as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -106,7 +108,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
             json!({
                 "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
                 "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities", "readOnly": true}],
-                "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/authorities/ca.pem"}], "extraArgs": ["--help"],
+                "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/authorities/ca.pem"}], "extraArgs": ["--operator-namespace=matrix"],
             }),
         ),
         (
@@ -163,15 +165,32 @@ fn lint_finds_nothing_in_any_row() {
     }
 }
 
+/// The arguments of the operator's container.
+fn arguments(objects: &[Value]) -> Vec<String> {
+    let container = &the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0];
+    serde_json::from_value(container["args"].clone()).unwrap()
+}
+
+#[test]
+fn the_program_takes_the_arguments_of_every_row() {
+    let parsed = |arguments: Vec<String>| {
+        let program = ["activation-operator".to_owned()].into_iter();
+        Arguments::try_parse_from(program.chain(arguments)).map_err(|error| error.to_string())
+    };
+    for (purpose, values) in matrix() {
+        if let Err(refused) = parsed(arguments(&render(&values))) {
+            panic!("{purpose}: {refused}");
+        }
+    }
+    let unknown = parsed(arguments(&render(&json!({"extraArgs": ["--replicas=2"]}))));
+    assert!(unknown.unwrap_err().contains("--replicas"));
+}
+
 #[test]
 fn values_reach_where_they_belong() {
     let rendered = |purpose: &str| {
         let (_, values) = matrix().into_iter().find(|(name, _)| *name == purpose).unwrap();
         render(&values)
-    };
-    let arguments = |objects: &[Value]| -> Vec<String> {
-        serde_json::from_value(the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"].clone())
-            .unwrap()
     };
     let plain = rendered("as it comes");
     assert_eq!(
