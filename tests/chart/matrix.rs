@@ -15,7 +15,7 @@ const OF_OTHERS: [&str; 2] = ["monitoring.coreos.com/v1", "cert-manager.io/v1"];
 
 /// Each with what it is for.
 fn matrix() -> Vec<(&'static str, Value)> {
-    vec![
+    let mut rows = vec![
         ("as it comes", json!({})),
         (
             "named namespaces, no watch of Secrets",
@@ -60,6 +60,14 @@ fn matrix() -> Vec<(&'static str, Value)> {
                 "admissionPolicy": {"enabled": false}, "crds": {"enabled": false}, "metrics": {"serviceMonitor": {"enabled": true, "serviceAccount": {"name": "prometheus"}}},
             }),
         ),
+    ];
+    rows.extend(of_pod_and_network());
+    rows
+}
+
+/// Further rows.
+fn of_pod_and_network() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "another class of volume",
             json!({"persistence": {"size": "200Gi", "storageClassName": "fast", "accessMode": "ReadWriteOnce",
@@ -119,7 +127,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A pod as the StatefulSet's controller would make it.
+/// A pod as the controller of a `StatefulSet` would make it.
 fn pod(stateful_set: &Value) -> Value {
     let mut pod = stateful_set["spec"]["template"].clone();
     pod["apiVersion"] = json!("v1");
@@ -235,8 +243,8 @@ fn values_reach_where_they_belong() {
     let certificate = &the(&certificate, "Certificate")["spec"];
     assert_eq!(certificate["issuerRef"], json!({"name": "ca", "kind": "ClusterIssuer", "group": "cert-manager.io"}));
     assert_eq!(certificate["secretName"], "matrix-activation-operator-tls");
-    let names = certificate["dnsNames"].as_array().unwrap();
-    assert!(names.contains(&json!("matrix-activation-operator.matrix.svc")), "{names:?}");
+    let hosts = certificate["dnsNames"].as_array().unwrap();
+    assert!(hosts.contains(&json!("matrix-activation-operator.matrix.svc")), "{hosts:?}");
     // Nothing disrupts a StatefulSet of one but a drain, which a budget would hold up for ever.
     assert!(plain.iter().all(|object| object["kind"] != "PodDisruptionBudget"));
 }
