@@ -92,9 +92,8 @@ fn reference() -> String {
             )
             .unwrap();
             rules.dedup();
-            let rules: String = rules.iter().map(|rule| format!("- {rule}\n")).collect();
             if part == "spec" {
-                write!(page, "Refused, with these words:\n\n{rules}").unwrap();
+                writeln!(page, "Refused, with these words:\n\n- {}", rules.join("\n- ")).unwrap();
             }
         }
     }

@@ -54,6 +54,24 @@ fn what_users_have_outlives_the_release() {
     assert!(exists(DEFINITIONS) && exists(kept));
     helm.good(&upgrade);
 
+    // A larger volume, as the docs have it: the StatefulSet is made anew around its pod.
+    let running = client.get(&pod).good()["metadata"]["uid"].clone();
+    let larger = json!({"persistence": {"size": "128Gi"}});
+    let refused = helm.run(&upgrade, &larger);
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("StatefulSet"),
+        "its claim's template can be changed after all"
+    );
+    own.kubectl_good(&["delete", "statefulset", "activation-operator", "-n", NAMESPACE, "--cascade=orphan"], "");
+    helm.good_with(&upgrade, &larger);
+    let size = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+    assert_eq!(client.get(&stateful_set).good().pointer(size), Some(&json!("128Gi")));
+    own.wait_for("the pod to be adopted", || {
+        client.get(&pod).good()["metadata"]["ownerReferences"][0]["uid"]
+            == client.get(&stateful_set).good()["metadata"]["uid"]
+    });
+    assert_eq!(client.get(&pod).good()["metadata"]["uid"], running);
+
     helm.good(&uninstall);
     own.wait_for("the StatefulSet and its pod to go", || !exists(&stateful_set) && !exists(&pod));
     assert!(exists(DEFINITIONS) && exists(kept));

@@ -1,5 +1,7 @@
 //! Values that people set, rendered and shown to the API server.
 
+use activation_operator::cli::Arguments;
+use clap::Parser as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,7 +15,7 @@ const OF_OTHERS: [&str; 2] = ["monitoring.coreos.com/v1", "cert-manager.io/v1"];
 
 /// Each with what it is for.
 fn matrix() -> Vec<(&'static str, Value)> {
-    vec![
+    let mut rows = vec![
         ("as it comes", json!({})),
         (
             "named namespaces, no watch of Secrets",
@@ -58,6 +60,14 @@ fn matrix() -> Vec<(&'static str, Value)> {
                 "admissionPolicy": {"enabled": false}, "crds": {"enabled": false}, "metrics": {"serviceMonitor": {"enabled": true, "serviceAccount": {"name": "prometheus"}}},
             }),
         ),
+    ];
+    rows.extend(of_pod_and_network());
+    rows
+}
+
+/// Further rows.
+fn of_pod_and_network() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "another class of volume",
             json!({"persistence": {"size": "200Gi", "storageClassName": "fast", "accessMode": "ReadWriteOnce",
@@ -106,7 +116,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
             json!({
                 "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
                 "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities", "readOnly": true}],
-                "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/authorities/ca.pem"}], "extraArgs": ["--help"],
+                "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/authorities/ca.pem"}], "extraArgs": ["--operator-namespace=matrix"],
             }),
         ),
         (
@@ -117,7 +127,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A pod as the StatefulSet's controller would make it.
+/// A pod as the controller of a `StatefulSet` would make it.
 fn pod(stateful_set: &Value) -> Value {
     let mut pod = stateful_set["spec"]["template"].clone();
     pod["apiVersion"] = json!("v1");
@@ -163,15 +173,32 @@ fn lint_finds_nothing_in_any_row() {
     }
 }
 
+/// The arguments of the operator's container.
+fn arguments(objects: &[Value]) -> Vec<String> {
+    let container = &the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0];
+    serde_json::from_value(container["args"].clone()).unwrap()
+}
+
+#[test]
+fn the_program_takes_the_arguments_of_every_row() {
+    let parsed = |arguments: Vec<String>| {
+        let program = ["activation-operator".to_owned()].into_iter();
+        Arguments::try_parse_from(program.chain(arguments)).map_err(|error| error.to_string())
+    };
+    for (purpose, values) in matrix() {
+        if let Err(refused) = parsed(arguments(&render(&values))) {
+            panic!("{purpose}: {refused}");
+        }
+    }
+    let unknown = parsed(arguments(&render(&json!({"extraArgs": ["--replicas=2"]}))));
+    assert!(unknown.unwrap_err().contains("--replicas"));
+}
+
 #[test]
 fn values_reach_where_they_belong() {
     let rendered = |purpose: &str| {
         let (_, values) = matrix().into_iter().find(|(name, _)| *name == purpose).unwrap();
         render(&values)
-    };
-    let arguments = |objects: &[Value]| -> Vec<String> {
-        serde_json::from_value(the(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"].clone())
-            .unwrap()
     };
     let plain = rendered("as it comes");
     assert_eq!(
@@ -216,8 +243,8 @@ fn values_reach_where_they_belong() {
     let certificate = &the(&certificate, "Certificate")["spec"];
     assert_eq!(certificate["issuerRef"], json!({"name": "ca", "kind": "ClusterIssuer", "group": "cert-manager.io"}));
     assert_eq!(certificate["secretName"], "matrix-activation-operator-tls");
-    let names = certificate["dnsNames"].as_array().unwrap();
-    assert!(names.contains(&json!("matrix-activation-operator.matrix.svc")), "{names:?}");
+    let hosts = certificate["dnsNames"].as_array().unwrap();
+    assert!(hosts.contains(&json!("matrix-activation-operator.matrix.svc")), "{hosts:?}");
     // Nothing disrupts a StatefulSet of one but a drain, which a budget would hold up for ever.
     assert!(plain.iter().all(|object| object["kind"] != "PodDisruptionBudget"));
 }

@@ -61,26 +61,28 @@ fn the_schema_knows_every_value_and_no_other() {
     let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
     let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
     compare(&values, &schema, &schema, "");
-    // The API server's own fields are judged by the API server; a parent chart's condition is not the chart's.
-    fn compare(values: &Value, schema: &Value, root: &Value, path: &str) {
-        let schema = match schema["$ref"].as_str() {
-            Some(name) => root.pointer(name.trim_start_matches('#')).unwrap(),
-            None => schema,
-        };
-        let Some(known) = schema["properties"].as_object().filter(|_| schema["additionalProperties"] == false) else {
-            return;
-        };
-        let given = values.as_object().unwrap_or_else(|| panic!("{path} is no object"));
-        for name in given.keys() {
-            assert!(known.contains_key(name), "the schema does not know {path}.{name}");
+}
+
+/// Panics where one knows a name that the other does not. The API server's own fields are judged by the API server; a parent chart's
+/// condition is not the chart's.
+fn compare(values: &Value, schema: &Value, root: &Value, path: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => root.pointer(name.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let Some(known) = schema["properties"].as_object().filter(|_| schema["additionalProperties"] == false) else {
+        return;
+    };
+    let given = values.as_object().unwrap_or_else(|| panic!("{path} is no object"));
+    for name in given.keys() {
+        assert!(known.contains_key(name), "the schema does not know {path}.{name}");
+    }
+    for (name, schema) in known.iter().filter(|(name, _)| !(path.is_empty() && *name == "enabled")) {
+        // Fields that Kubernetes itself defaults.
+        if ["rollingUpdate", "initialDelaySeconds", "successThreshold"].contains(&name.as_str()) {
+            continue;
         }
-        for (name, schema) in known.iter().filter(|(name, _)| !(path.is_empty() && *name == "enabled")) {
-            // Fields that Kubernetes itself defaults.
-            if ["rollingUpdate", "initialDelaySeconds", "successThreshold"].contains(&name.as_str()) {
-                continue;
-            }
-            let value = given.get(name).unwrap_or_else(|| panic!("values.yaml has no {path}.{name}"));
-            compare(value, schema, root, &format!("{path}.{name}"));
-        }
+        let value = given.get(name).unwrap_or_else(|| panic!("values.yaml has no {path}.{name}"));
+        compare(value, schema, root, &format!("{path}.{name}"));
     }
 }
