@@ -25,12 +25,15 @@ pub(crate) const EIO: i64 = 5;
 pub(crate) const ENOSPC: i64 = 28;
 
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    // Two runs of the suite must not write one file.
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
+    // Two runs of the suite must not write one file at once.
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [fresh, library] =
+        [format!("shim-{}.so", std::process::id()), "shim.so".to_owned()].map(|name| place.join(name));
     let mut built = Command::new("cc");
-    built.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(file("shim.c")).arg("-ldl");
+    built.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&fresh).arg(file("shim.c")).arg("-ldl");
     let output = built.output().unwrap_or_else(|error| panic!("cc, which Rust links with: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::rename(fresh, &library).unwrap();
     library
 });
 
