@@ -103,7 +103,14 @@ fn kill_again_and_again<P: Place>(place: impl FnOnce(&Path) -> P) {
             0 | 1 => random.below(100),
             chosen => {
                 operator.patience(Duration::from_secs(3), || committed() > before);
-                if chosen == 9 { 500 + random.below(1500) } else { random.below(500) }
+                if chosen == 9 {
+                    // Large requests take a while: some lives last until one is answered, or none ever is on a slow machine.
+                    let accepted = producer.accepted();
+                    operator.patience(Duration::from_secs(30), || producer.accepted() > accepted);
+                    500 + random.below(1500)
+                } else {
+                    random.below(500)
+                }
             }
         };
         std::thread::sleep(Duration::from_millis(pause));

@@ -37,8 +37,9 @@ stringData: {{accessKeyId: {key}, secretAccessKey: secret}}
 
     /// What is declared, with these audiences.
     fn declare(&self, stream: &str, audiences: &[&str]) {
-        let audiences: String =
+        let audiences: Vec<_> =
             audiences.iter().map(|id| format!("    - id: {id}\n      name: Audience {id}\n")).collect();
+        let audiences = audiences.concat();
         let namespace = self.namespace();
         let manifest = format!(
             "apiVersion: activation.dev/v1alpha1
