@@ -12,4 +12,5 @@ mod rights;
 mod scale;
 #[path = "../support/mod.rs"]
 mod support;
+mod verdicts;
 mod world;
