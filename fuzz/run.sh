@@ -22,7 +22,7 @@ for target in ${TARGETS:-update_lines change_records stored_values manifests htt
     mkdir -p "target/fuzz/corpus/$target"
     echo "$target, for $seconds s"
     "$built/$target" "target/fuzz/corpus/$target" "fuzz/corpus/$target" -max_total_time="$seconds" -max_len=16384 -timeout=20 \
-        -rss_limit_mb=1024 -malloc_limit_mb=256 -artifact_prefix="fuzz/artifacts/$target-" -print_final_stats=1 \
+        -rss_limit_mb=2048 -malloc_limit_mb=256 -artifact_prefix="fuzz/artifacts/$target-" -print_final_stats=1 \
         -dict=fuzz/words.dict 2>"$TMPDIR/log" || { tail -50 "$TMPDIR/log"; exit 1; }
     grep -E 'DONE|number_of_executed_units|peak_rss_mb' "$TMPDIR/log" || true
 done

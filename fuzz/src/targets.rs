@@ -3,6 +3,7 @@
 //!
 //! Shared by libFuzzer (`fuzz/fuzz_targets`) and by the ordinary tests (`tests/hostile_input`).
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
@@ -145,6 +146,8 @@ struct Place {
     router: Router,
     hub: Hub,
     runtime: Runtime,
+    /// How many values were put.
+    values: Cell<u64>,
     folder: TempDir,
 }
 
@@ -163,7 +166,7 @@ impl Place {
             probes: None,
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-        Self { store: open("values"), router, hub, runtime, folder }
+        Self { store: open("values"), router, hub, runtime, values: Cell::new(0), folder }
     }
 }
 
@@ -173,18 +176,23 @@ thread_local! {
 
 /// Values of the store, as a damaged disk or another version may leave them.
 pub fn stored_values(input: &[u8]) {
-    PLACE.with(|place| put_and_read(&place.store, input));
+    PLACE.with(|place| {
+        let number = place.values.get();
+        place.values.set(number + 1);
+        put_and_read(&place.store, &format!("fuzz/{number}"), input);
+    });
 }
 
-fn put_and_read(store: &Store, input: &[u8]) {
+/// Under a name that is used once: the store walks over all that a name ever held until it has tidied up.
+fn put_and_read(store: &Store, name: &str, input: &[u8]) {
     let (kind, value) = input.split_first().map_or((0, input), |(kind, value)| (kind % 4, value));
     let mut batch = store.batch();
-    let key = ProfileKey::new("default", "p");
+    let key = ProfileKey::new("default", name);
     match kind {
         0 => batch.put_profile(&key, 7, NOW, value),
-        1 => batch.put_dataflow("fuzz/fuzz", value),
-        2 => batch.put_dataflow("fuzz/fuzz@mapping", value),
-        _ => batch.put_dead_letter("fuzz/fuzz", 3, value),
+        1 => batch.put_dataflow(name, value),
+        2 => batch.put_dataflow(&format!("{name}@mapping"), value),
+        _ => batch.put_dead_letter(name, 3, value),
     }
     batch.commit_lazily().expect("the store takes it");
     match kind {
@@ -200,22 +208,21 @@ fn put_and_read(store: &Store, input: &[u8]) {
             }
         }
         1 => {
-            if let Ok(Some(mut checkpoint)) = state::load(store, "fuzz/fuzz") {
+            if let Ok(Some(mut checkpoint)) = state::load(store, name) {
                 checkpoint.roll(NOW);
                 checkpoint.adopt(Some(MAPPING.spec()), MAPPING.spec(), true, NOW);
                 checkpoint.begin_backfill(NOW);
                 checkpoint.end_backfill(NOW);
             }
-            let _ = state::slowest(store);
         }
         2 => {
-            if let Ok(Some(spec)) = state::load_mapping(store, "fuzz/fuzz") {
+            if let Ok(Some(spec)) = state::load_mapping(store, name) {
                 let _ = Mapping::compile(spec);
             }
         }
         _ => {
-            let _ = dead_letters::list(store, "fuzz/fuzz", 0, 10);
-            let _ = dead_letters::count(store, "fuzz/fuzz");
+            let _ = dead_letters::list(store, name, 0, 10);
+            let _ = dead_letters::count(store, name);
         }
     }
 }
