@@ -53,7 +53,9 @@ fn no_input_of_the_corpora_nor_any_change_of_one_breaks_a_promise_or_takes_much_
         let mut mutations = Mutations::new(seed, &corpus, LARGEST);
         let changed = std::iter::repeat_with(|| mutations.next()).take(MUTATIONS);
         // What is made once for all is not the first input's.
-        corpus.iter().for_each(|input| target(input));
+        for input in &corpus {
+            target(input);
+        }
         let unpacked = if name == "http_bodies" { UNPACKED } else { 0 };
         for (number, input) in corpus.iter().cloned().chain(changed).enumerate() {
             let length = input.len() as u64;
