@@ -73,19 +73,17 @@ async fn each_row_of_activations_reads_as_it_should() {
     });
     // Another namespace is let in and shut out again.
     let allow = |from: &str| {
-        let patch = json!({"spec": {"allowedNamespaces": {"from": from}}}).to_string();
-        world.kubectl(&["patch", "kdest/events", "--type=merge", "-p", &patch], "");
+        let edit = json!({"spec": {"allowedNamespaces": {"from": from}}}).to_string();
+        world.kubectl(&["patch", "kdest/events", "--type=merge", "-p", &edit], "");
     };
-    let ready_is = |wanted: &'static str| {
-        move |world: &World<'_>, path: &str| {
-            let object = world.cluster.client().get(path).body;
-            (condition(&object["status"], "Ready").reason == wanted).then_some(())
-        }
+    let ready_is = |wanted: &str| {
+        let object = world.cluster.client().get(&path).body;
+        (condition(&object["status"], "Ready").reason == wanted).then_some(())
     };
     allow("All");
-    operator.wait("the foreign one to run", || ready_is("Succeeded")(&world, &path));
+    operator.wait("the foreign one to run", || ready_is("Succeeded"));
     allow("Same");
-    operator.wait("the foreign one to stop", || ready_is("NamespaceNotAllowed")(&world, &path));
+    operator.wait("the foreign one to stop", || ready_is("NamespaceNotAllowed"));
 
     // What has been missing for longer than the grace, by what the status says of since when.
     let (code, said) = operator.terminate();
@@ -94,9 +92,9 @@ async fn each_row_of_activations_reads_as_it_should() {
     for told in object["status"]["conditions"].as_array_mut().unwrap() {
         told["lastTransitionTime"] = json!("2026-01-02T03:04:05Z");
     }
-    object["metadata"] = json!({"name": "orphan", "namespace": world.namespace});
-    let patch = json!({"status": object["status"]}).to_string();
-    world.kubectl(&["patch", "aact/orphan", "--subresource=status", "--type=merge", "-p", &patch], "");
+    let told_long_ago = json!({"status": object["status"]}).to_string();
+    let status_alone = ["patch", "aact/orphan", "--subresource=status", "--type=merge", "-p", &told_long_ago];
+    world.kubectl(&status_alone, "");
     let mut operator = world.start(&[]);
     row(&mut operator, ACTIVATIONS, "orphan", STALLED, "DestinationNotFound", "Failed");
 }
