@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use activation_operator::export::mapping::{MappedAttribute, MappedAudience, MappingSpec, Scope, TriggerSwitches};
@@ -11,6 +12,7 @@ use activation_operator::profile::apply::{self, Applied};
 use activation_operator::profile::change::{AudienceChange, Change, Changed};
 use activation_operator::profile::entity::Status;
 use activation_operator::profile::path::Path;
+use activation_operator::profile::strings::Strings;
 use activation_operator::profile::time;
 use activation_operator::profile::update::Update;
 use jiff::Timestamp;
@@ -239,8 +241,8 @@ fn export(mapping: &Mapping, change: &Change<'_>) -> Option<Export> {
     }
 }
 
-fn paths(paths: &[std::borrow::Cow<'_, str>]) -> BTreeSet<Vec<String>> {
-    paths.iter().map(|path| Path::parse(path).unwrap().names().to_vec()).collect()
+fn paths(paths: &Strings<'_>) -> BTreeSet<Vec<String>> {
+    paths.iter().map(|path| Path::parse(&path).unwrap().names().to_vec()).collect()
 }
 
 fn audiences(changed: &Changed<'_>, to: Status) -> BTreeSet<(String, String)> {
@@ -435,13 +437,13 @@ proptest! {
             version,
             time: time::whole_micros(Timestamp::from_microsecond(micros).unwrap()),
             changed: Changed {
-                attributes: attributes.into_iter().map(Into::into).collect(),
+                attributes: attributes.into_iter().map(Cow::Owned).collect(),
                 identities,
                 audiences: audiences
                     .into_iter()
                     .map(|(namespace, id, from, to)| AudienceChange { namespace: namespace.into(), id: id.into(), from, to })
                     .collect(),
-                differing: differing.into_iter().map(Into::into).collect(),
+                differing: differing.into_iter().map(Cow::Owned).collect(),
             },
             profile: &profile,
             deleted,

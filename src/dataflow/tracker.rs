@@ -2,6 +2,7 @@
 //! what is done, and never past what is not.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -59,16 +60,17 @@ pub(super) struct Sent {
     /// The record's size, partition key included.
     pub(super) bytes: u32,
     /// Whose, and which version: for the dead letter.
-    pub(super) origin: Option<Box<Origin>>,
+    pub(super) origin: Origin,
     /// The exits that it tells.
     pub(super) exits: Vec<(String, String)>,
 }
 
 /// Where a record comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Origin {
-    pub(super) profile_id: String,
-    pub(super) merge_policy_id: String,
+    pub(super) profile_id: Box<str>,
+    /// Shared by all records under it.
+    pub(super) merge_policy_id: Arc<str>,
     pub(super) version: u64,
 }
 
@@ -222,7 +224,7 @@ mod tests {
     const T: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn sent() -> Sent {
-        Sent { triggers: Triggers::AUDIENCE, bytes: 10, origin: None, exits: Vec::new() }
+        Sent { triggers: Triggers::AUDIENCE, bytes: 10, origin: Origin::default(), exits: Vec::new() }
     }
 
     fn position(next: u64) -> Advance {

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::json;
 use crate::profile::path::{Path, PathError};
+use crate::profile::strings::Strings;
 use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP};
 
 /// The member of a record that says why and from which version it was made.
@@ -142,19 +144,22 @@ pub enum MappingError {
     },
 }
 
+/// Looked up for every membership of every record.
+type ByName<V> = HashMap<String, V, RandomState>;
+
 /// A mapping compiled for the hot path.
 #[derive(Debug)]
 pub struct Mapping {
     spec: MappingSpec,
     pub(super) tree: Node,
     pub(super) required: Vec<usize>,
-    audiences: HashMap<String, HashMap<String, Vec<Audience>>>,
+    audiences: ByName<ByName<Vec<Audience>>>,
 }
 
 /// A node of the tree of mapped paths.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    /// In the order in which the mapping first names them.
+    /// In the order in which the mapping first names them: the name, and how it is written behind another member, `,"name":`.
     pub(super) children: Vec<(Box<str>, Vec<u8>, Node)>,
     /// Which entry of the mapping ends here.
     pub(super) leaf: Option<usize>,
@@ -185,7 +190,7 @@ impl Mapping {
                 other: spec.attributes.get(other).map(|attribute| attribute.path.clone()).unwrap_or_default(),
             })?;
         }
-        let mut audiences: HashMap<String, HashMap<String, Vec<Audience>>> = HashMap::new();
+        let mut audiences: ByName<ByName<Vec<Audience>>> = ByName::default();
         for audience in &spec.audiences {
             let suffix = suffix(audience, spec.include_segment_names, spec.include_segment_timestamps);
             let compiled = Audience { merge_policy_id: audience.merge_policy_id.clone(), suffix };
@@ -221,9 +226,9 @@ impl Mapping {
     }
 
     /// For each entry of the mapping, whether one of the paths lies at, above or below it.
-    pub(super) fn touched<'p>(&self, escaped: impl Iterator<Item = &'p str>) -> Vec<bool> {
+    pub(super) fn touched(&self, escaped: &Strings<'_>) -> Vec<bool> {
         let mut marks = vec![false; self.spec.attributes.len()];
-        for path in escaped.filter_map(|path| Path::parse(path).ok()) {
+        for path in escaped.iter().filter_map(|path| Path::parse(&path).ok()) {
             self.tree.mark(path.names(), &mut marks);
         }
         marks
@@ -244,7 +249,7 @@ impl Node {
             return Ok(());
         };
         let position = self.children.iter().position(|(known, _, _)| known.as_ref() == name).unwrap_or_else(|| {
-            let mut key = Vec::new();
+            let mut key = vec![b','];
             json::write_string(&mut key, name);
             key.push(b':');
             self.children.push((name.as_str().into(), key, Self::default()));
@@ -263,6 +268,11 @@ impl Node {
     /// The child of that name.
     pub(super) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|(known, _, _)| known.as_ref() == name).map(|(_, _, child)| child)
+    }
+
+    /// Which child has that name.
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.children.iter().position(|(known, _, _)| known.as_ref() == name)
     }
 
     /// Marks the entries at, above and below a path.
@@ -385,7 +395,7 @@ pub(crate) mod tests {
         for path in ["b", "a.c", "ab", "c", "c.d", r"a\.b"] {
             assert!(!mapping.touches(path), "{path}");
         }
-        let touched = |paths: &[&str]| mapping.touched(paths.iter().copied());
+        let touched = |paths: &[&'static str]| mapping.touched(&paths.iter().map(|path| (*path).into()).collect());
         assert_eq!(touched(&["a", r"c\.d.f"]), [true, false]);
         assert_eq!(touched(&["a.b.c", r"c\.d"]), [true, true]);
     }

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use super::mapping::{Mapping, Node, Scope};
 use super::partition_key::{partition_key, sha256_hex};
 use super::trigger::{self, Triggers};
+use super::view::View;
 use crate::profile::change::{Change, ChangeError, Changed};
-use crate::profile::entity::{self, Membership, Memberships, Status};
-use crate::profile::json::{self, Kind, Slicer};
-use crate::profile::{IDENTITY_MAP, SEGMENT_MEMBERSHIP, time};
+use crate::profile::entity::Status;
+use crate::profile::json::{self, Slicer};
+use crate::profile::time;
 
 /// What becomes of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn project_live<'a>(
         view.exit_all(mapping, &change.merge_policy_id);
         candidates
     } else {
-        trigger::confirm(candidates, mapping, change, &view.memberships)
+        trigger::confirm(candidates, || view.is_member(mapping, &change.merge_policy_id))
     };
     if triggers.is_empty() {
         return Ok(Projected::Nothing);
@@ -133,61 +134,7 @@ pub struct State<'a> {
     pub entity: &'a str,
 }
 
-/// By namespace, ids as raw JSON strings.
-type Identities<'a> = Vec<(Cow<'a, str>, Vec<&'a str>)>;
-
-/// The parts of a profile that records are made of, as slices.
-struct View<'a> {
-    values: Vec<Option<Cow<'a, str>>>,
-    memberships: Memberships<'a>,
-    identities: Identities<'a>,
-}
-
-impl<'a> View<'a> {
-    /// Of the profile that comes next.
-    fn read(mapping: &Mapping, slicer: &mut Slicer<'a>) -> Result<Self, ChangeError> {
-        let mut view = Self {
-            values: vec![None; mapping.spec().attributes.len()],
-            memberships: Memberships::default(),
-            identities: Vec::new(),
-        };
-        let mut key = slicer.first_key()?;
-        while let Some(name) = key {
-            match name.as_ref() {
-                SEGMENT_MEMBERSHIP => view.memberships = entity::parse_memberships(slicer)?,
-                IDENTITY_MAP => view.identities = read_identities(slicer)?,
-                _ => match mapping.tree.child(&name) {
-                    Some(node) => read_mapped(node, slicer, &mut view.values)?,
-                    None => {
-                        slicer.raw()?;
-                    }
-                },
-            }
-            key = slicer.next_key()?;
-        }
-        Ok(view)
-    }
-
-    fn exit_all(&mut self, mapping: &Mapping, merge_policy_id: &str) {
-        for (namespace, audiences) in &mut self.memberships {
-            audiences.retain(|id, membership| {
-                membership.status = Status::Exited;
-                mapping.audience(merge_policy_id, namespace, id).is_some()
-            });
-        }
-    }
-
-    fn also_exit(&mut self, exits: &[(String, String)], at: Timestamp) {
-        for (namespace, id) in exits {
-            let audiences = self.memberships.entry(Cow::Owned(namespace.clone())).or_default();
-            audiences.entry(Cow::Owned(id.clone())).or_insert(Membership {
-                status: Status::Exited,
-                last_qualification: time::whole_seconds(at),
-                exited_at: None,
-            });
-        }
-    }
-
+impl View<'_> {
     fn project(self, mapping: &Mapping, change: &Change<'_>, triggers: Triggers, stamp: &Stamp<'_>) -> Projected {
         let exits = self.told_exits(mapping, change, triggers);
         let lacks = mapping.required.iter().any(|index| !matches!(self.values.get(*index), Some(Some(_))));
@@ -255,9 +202,9 @@ impl<'a> View<'a> {
                     out.push(b',');
                 }
                 json::write_string(out, id);
-                out.extend_from_slice(b":{\"lastQualificationTime\":");
-                time::write(out, membership.last_qualification);
-                out.extend_from_slice(b",\"status\":\"");
+                out.extend_from_slice(b":{\"lastQualificationTime\":\"");
+                out.extend_from_slice(membership.last_qualification.as_bytes());
+                out.extend_from_slice(b"\",\"status\":\"");
                 out.extend_from_slice(membership.status.as_str().as_bytes());
                 out.push(b'"');
                 if let Some(audience) = mapped {
@@ -303,92 +250,30 @@ impl<'a> View<'a> {
     }
 }
 
-/// Reads the value at a node of the mapped tree, or those below it.
-fn read_mapped<'a>(
-    node: &Node,
-    slicer: &mut Slicer<'a>,
-    values: &mut [Option<Cow<'a, str>>],
-) -> Result<(), ChangeError> {
-    if let Some(index) = node.leaf {
-        let raw = slicer.compact(crate::profile::MAX_DEPTH)?;
-        if let Some(value) = values.get_mut(index) {
-            *value = (raw != "null").then_some(raw);
-        }
-        return Ok(());
-    }
-    if slicer.peek()? != Kind::Object {
-        slicer.raw()?;
-        return Ok(());
-    }
-    let mut key = slicer.first_key()?;
-    while let Some(name) = key {
-        match node.child(&name) {
-            Some(child) => read_mapped(child, slicer, values)?,
-            None => {
-                slicer.raw()?;
-            }
-        }
-        key = slicer.next_key()?;
-    }
-    Ok(())
-}
-
-/// `semantics 4.1`, `4.2`: nested at their paths, in the order of the mapping; no empty parent.
-fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>) {
+/// `semantics 4.1`, `4.2`: nested at their paths, in the order of the mapping; no empty parent. Whether anything was written.
+fn write_mapped(node: &Node, values: &[Option<Cow<'_, str>>], out: &mut Vec<u8>) -> bool {
+    let mut any = false;
     for (_, key, child) in &node.children {
         let mark = out.len();
-        if out.last() != Some(&b'{') {
-            out.push(b',');
-        }
-        out.extend_from_slice(key);
-        if let Some(index) = child.leaf {
-            match values.get(index) {
-                Some(Some(value)) => out.extend_from_slice(value.as_bytes()),
-                _ => out.truncate(mark),
-            }
-            continue;
-        }
-        out.push(b'{');
-        let empty = out.len();
-        write_mapped(child, values, out);
-        if out.len() == empty {
-            out.truncate(mark);
+        out.extend_from_slice(if any { key } else { key.get(1..).unwrap_or_default() });
+        let written = if let Some(index) = child.leaf {
+            let value = values.get(index).and_then(Option::as_ref);
+            value.is_some_and(|value| {
+                out.extend_from_slice(value.as_bytes());
+                true
+            })
         } else {
+            out.push(b'{');
+            let written = write_mapped(child, values, out);
             out.push(b'}');
+            written
+        };
+        if !written {
+            out.truncate(mark);
         }
+        any |= written;
     }
-}
-
-/// The identities by namespace, ids as raw JSON strings. Of a repeated id the first counts.
-fn read_identities<'a>(slicer: &mut Slicer<'a>) -> Result<Identities<'a>, ChangeError> {
-    let mut namespaces = Vec::new();
-    let peek = slicer.peek()?;
-    slicer.expect(peek, Kind::Object, IDENTITY_MAP)?;
-    let mut key = slicer.first_key()?;
-    while let Some(namespace) = key {
-        let peek = slicer.peek()?;
-        slicer.expect(peek, Kind::Array, IDENTITY_MAP)?;
-        let mut ids = Vec::new();
-        let mut more = slicer.first_element()?;
-        while more {
-            let peek = slicer.peek()?;
-            slicer.expect(peek, Kind::Object, "an identity")?;
-            let mut member = slicer.first_key()?;
-            while let Some(name) = member {
-                let raw = slicer.raw()?;
-                if name == "id" && raw.starts_with('"') {
-                    ids.push(raw);
-                }
-                member = slicer.next_key()?;
-            }
-            more = slicer.next_element()?;
-        }
-        if !ids.is_empty() {
-            namespaces.push((entity::lower_case(namespace), ids));
-        }
-        key = slicer.next_key()?;
-    }
-    Ok(namespaces)
+    any
 }
 
 fn begin_member(out: &mut Vec<u8>, opening: &[u8]) {

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::mapping::Mapping;
 use crate::profile::change::{AudienceChange, Change, Changed};
-use crate::profile::entity::{Memberships, Status};
 
 /// The kinds of change that made an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,39 +84,22 @@ pub(super) fn of_live(mapping: &Mapping, merge_policy_id: &str, changed: &Change
 /// `semantics 3.2`.
 fn attribute_counts(mapping: &Mapping, changed: &Changed<'_>) -> bool {
     let (written, differing) = (&changed.attributes, &changed.differing);
-    if !written.iter().any(|path| mapping.touches(path)) {
+    if !written.iter().any(|path| mapping.touches(&path)) {
         return false;
     }
     if !mapping.spec().triggers.suppress_unchanged {
         return true;
     }
     // One mapped path must be both: the write of one and the difference of another make no update of either.
-    let written = mapping.touched(written.iter().map(AsRef::as_ref));
-    let differing = mapping.touched(differing.iter().map(AsRef::as_ref));
+    let written = mapping.touched(written);
+    let differing = mapping.touched(differing);
     written.into_iter().zip(differing).any(|(written, differs)| written && differs)
 }
 
 /// `semantics 3.4`: what remains of the candidates, given the memberships after the change.
-pub(super) fn confirm(
-    candidates: Triggers,
-    mapping: &Mapping,
-    change: &Change<'_>,
-    memberships: &Memberships<'_>,
-) -> Triggers {
-    if candidates == Triggers::AUDIENCE || is_member(mapping, change, memberships) {
+pub(super) fn confirm(candidates: Triggers, is_member: impl FnOnce() -> bool) -> Triggers {
+    if candidates == Triggers::AUDIENCE || is_member() {
         return candidates;
     }
     Triggers(candidates.0 & Triggers::AUDIENCE.0)
-}
-
-fn is_member(mapping: &Mapping, change: &Change<'_>, memberships: &Memberships<'_>) -> bool {
-    memberships.iter().any(|(namespace, audiences)| {
-        audiences
-            .iter()
-            .any(|(id, membership)| membership.status == Status::Realized && mapped(mapping, change, namespace, id))
-    })
-}
-
-fn mapped(mapping: &Mapping, change: &Change<'_>, namespace: &str, id: &str) -> bool {
-    mapping.audience(&change.merge_policy_id, namespace, id).is_some()
 }

@@ -32,7 +32,8 @@ async fn a_file_is_read_line_by_line_from_any_position_to_its_end() {
     assert!(feed.ended());
     assert_eq!((feed.head(), texts(&mut feed, 25, 2).await.len()), (25, 0));
     // A worker that starts again goes back to its checkpoint.
-    assert_eq!(texts(&mut feed, 8, 10).await.len(), 2);
+    assert_eq!(texts(&mut feed, 8, 1).await, [(18, "{\"b\":2}".to_owned())]);
+    assert_eq!(texts(&mut feed, 18, 10).await, [(25, "{\"c\":3}".to_owned())]);
     assert!(tokio::time::timeout(Duration::from_millis(20), feed.wait(25)).await.is_err(), "nothing more will come");
 }
 
@@ -40,8 +41,13 @@ async fn a_file_is_read_line_by_line_from_any_position_to_its_end() {
 async fn a_last_line_that_breaks_off_is_told_and_is_no_change() {
     let (_folder, path) = file("{\"a\":1}\n{\"b\":");
     let mut feed = ChangeFile::open(&path).await.unwrap();
-    let error = feed.read(0, 10, MEBIBYTE).await.unwrap_err().to_string();
+    assert_eq!(texts(&mut feed, 0, 10).await, [(8, "{\"a\":1}".to_owned())]);
+    let error = feed.read(8, 10, MEBIBYTE).await.unwrap_err().to_string();
     assert_eq!(error, "the feed cannot be read: the last line, at byte 8, breaks off");
+    // It is one as soon as the rest of it is there.
+    std::fs::write(&path, "{\"a\":1}\n{\"b\":2}").unwrap();
+    assert_eq!(texts(&mut feed, 8, 10).await, [(15, "{\"b\":2}".to_owned())]);
+    assert!(feed.ended());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Retrying is the sender's, in one place; so the SDK's own retries are off here. What an error means is `classify`'s.
 
+use super::body;
 use super::classify;
 use super::credentials;
 use super::outcome::{Entry, RequestError, RequestOutcome};
@@ -16,7 +17,14 @@ use aws_smithy_http_client::pool::{Client as PooledClient, ConnectionPool};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -125,12 +133,15 @@ impl StreamClient {
     /// Puts `entries`, 1 to 500 of them, in one request: an outcome per entry, in their order, or why there is none.
     pub async fn put_records(&self, entries: Vec<Entry>) -> RequestOutcome {
         let sent = entries.len();
-        let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let body = Body(Bytes::from(body::put_records(&self.stream, &entries)));
+        drop(entries);
         let request = match &*self.stream {
             StreamRef::Name(name) => self.kinesis.put_records().stream_name(name),
             StreamRef::Arn(arn) => self.kinesis.put_records().stream_arn(arn),
         };
-        let answer = request.set_records(Some(records)).send().await.map_err(|error| classify::sdk_error(&error))?;
+        // The stream is named for the endpoint's sake. That there are no records is what the SDK is told, and not what it sends.
+        let request = request.set_records(Some(Vec::new())).customize().interceptor(body);
+        let answer = request.send().await.map_err(|error| classify::sdk_error(&error))?;
         if answer.records().len() != sent {
             let message = format!("the answer tells of {} records, {sent} were sent", answer.records().len());
             return Err(RequestError::Unavailable { message });
@@ -277,12 +288,31 @@ fn timeouts(request: Duration) -> TimeoutConfig {
         .build()
 }
 
-fn record(entry: Entry) -> Result<PutRecordsRequestEntry, RequestError> {
-    PutRecordsRequestEntry::builder()
-        .partition_key(entry.partition_key)
-        .data(Blob::new(Vec::from(entry.data)))
-        .build()
-        .map_err(|error| RequestError::Invalid { message: classify::bounded(&error.to_string()) })
+/// What is sent instead of what the SDK would write.
+#[derive(Debug)]
+struct Body(Bytes);
+
+#[dyn_dispatch_hint]
+impl Intercept for Body {
+    fn name(&self) -> &'static str {
+        "PutRecordsBody"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _runtime_components: &RuntimeComponents,
+        _cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        // A later SDK may speak another protocol. Then this is not the body for it.
+        if request.headers().get("content-type") != Some(body::CONTENT_TYPE) {
+            return Err(format!("the SDK does not send {}", body::CONTENT_TYPE).into());
+        }
+        request.headers_mut().insert("content-length", self.0.len().to_string());
+        *request.body_mut() = SdkBody::from(self.0.clone());
+        Ok(())
+    }
 }
 
 fn facts(summary: &StreamSummary) -> StreamFacts {

@@ -1,5 +1,6 @@
 //! Delivery to a Kinesis data stream: the client and its credentials, the permission check, the sender.
 
+mod body;
 pub mod classify;
 pub mod client;
 pub mod credentials;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::entity::Status;
 use super::json::{self, JsonError, Kind, Slicer};
+use super::strings::Strings;
 use super::time;
 
 /// What one update did to one profile.
@@ -34,13 +35,13 @@ pub struct Change<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed<'a> {
     /// The paths that were written, escaped. One that is longer than any that can be mapped stands for all below it.
-    pub attributes: Vec<Cow<'a, str>>,
+    pub attributes: Strings<'a>,
     /// Whether the set of identities is another.
     pub identities: bool,
     /// The memberships that changed.
     pub audiences: Vec<AudienceChange<'a>>,
     /// The leaf paths whose value is another, escaped.
-    pub differing: Vec<Cow<'a, str>>,
+    pub differing: Strings<'a>,
 }
 
 /// A membership that changed (`semantics 2.3`).
@@ -147,14 +148,15 @@ impl<'a> Change<'a> {
                 };
                 profile = is_object.then_some(raw);
             } else {
-                let raw = slicer.raw()?;
                 match name.as_ref() {
-                    "profileId" => profile_id = json::string_value(raw).filter(|id| !id.is_empty()),
-                    "mergePolicyId" => merge_policy_id = json::string_value(raw),
-                    "version" => version = raw.parse().ok(),
-                    "time" => receipt = json::string_value(raw).and_then(|text| time::parse(&text)),
-                    "deleted" => deleted = boolean(raw),
-                    _ => {}
+                    "profileId" => profile_id = slicer.string()?.filter(|id| !id.is_empty()),
+                    "mergePolicyId" => merge_policy_id = slicer.string()?,
+                    "version" => version = slicer.raw()?.parse().ok(),
+                    "time" => receipt = slicer.string()?.and_then(|text| time::parse(&text)),
+                    "deleted" => deleted = boolean(slicer.raw()?),
+                    _ => {
+                        slicer.raw()?;
+                    }
                 }
             }
             key = slicer.next_key()?;
@@ -207,16 +209,10 @@ fn boolean(raw: &str) -> Option<bool> {
     }
 }
 
-fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Vec<Cow<'a, str>>, ChangeError> {
+fn parse_strings<'a>(slicer: &mut Slicer<'a>, place: &'static str) -> Result<Strings<'a>, ChangeError> {
     let peek = slicer.peek()?;
     slicer.expect(peek, Kind::Array, place)?;
-    let mut strings = Vec::new();
-    let mut more = slicer.first_element()?;
-    while more {
-        strings.push(json::string_value(slicer.raw()?).ok_or(ChangeError::Member(place))?);
-        more = slicer.next_element()?;
-    }
-    Ok(strings)
+    Strings::read(slicer)?.ok_or(ChangeError::Member(place))
 }
 
 fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>>, ChangeError> {
@@ -256,13 +252,13 @@ fn parse_audiences<'a>(slicer: &mut Slicer<'a>) -> Result<Vec<AudienceChange<'a>
     Ok(audiences)
 }
 
-fn write_strings(out: &mut Vec<u8>, strings: &[Cow<'_, str>]) {
+fn write_strings(out: &mut Vec<u8>, strings: &Strings<'_>) {
     out.push(b'[');
     for (position, text) in strings.iter().enumerate() {
         if position > 0 {
             out.push(b',');
         }
-        json::write_string(out, text);
+        json::write_string(out, &text);
     }
     out.push(b']');
 }

@@ -141,7 +141,7 @@ impl<'a> Entity<'a> {
 }
 
 /// Reads `segmentMembership` as the contract writes it.
-pub fn parse_memberships<'a>(slicer: &mut Slicer<'a>) -> Result<Memberships<'a>, JsonError> {
+fn parse_memberships<'a>(slicer: &mut Slicer<'a>) -> Result<Memberships<'a>, JsonError> {
     let mut namespaces = Memberships::default();
     expect_object(slicer, SEGMENT_MEMBERSHIP)?;
     let mut key = slicer.first_key()?;
@@ -177,11 +177,16 @@ fn parse_membership(slicer: &mut Slicer<'_>) -> Result<Membership, JsonError> {
         (Some(status), Some(last)) => {
             Ok(Membership { status, last_qualification: time::whole_seconds(last), exited_at })
         }
-        _ => Err(JsonError::WrongType {
-            place: "a membership".to_owned(),
-            expected: "an object with a known status and a readable lastQualificationTime",
-            found: "something else",
-        }),
+        _ => Err(unreadable_membership()),
+    }
+}
+
+/// A membership whose status or time can't be read.
+pub(crate) fn unreadable_membership() -> JsonError {
+    JsonError::WrongType {
+        place: "a membership".to_owned(),
+        expected: "an object with a known status and a readable lastQualificationTime",
+        found: "something else",
     }
 }
 

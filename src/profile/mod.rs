@@ -1,7 +1,7 @@
 //! The domain: profiles, the updates that producers send, and the changes that updates make. Pure.
 //!
 //! Reading order: [`update`] (what comes in), [`entity`] (what is kept), [`merge`] (state and change),
-//! [`change`] (the public contract between the profile stage and the export stage). [`json`], [`path`] and [`time`] are
+//! [`change`] (the public contract between the profile stage and the export stage). [`json`], [`path`], [`strings`] and [`time`] are
 //! the values they are made of.
 
 pub mod apply;
@@ -10,6 +10,7 @@ pub mod entity;
 pub mod json;
 pub mod merge;
 pub mod path;
+pub mod strings;
 pub mod time;
 pub mod update;
 

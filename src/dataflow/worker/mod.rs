@@ -69,6 +69,8 @@ pub(super) struct Worker {
 
     /// Changes that were read and not taken yet.
     batch: VecDeque<Item>,
+    /// The merge policy of the last record, which is mostly that of the next.
+    merge_policy_id: Arc<str>,
     /// Behind the last change that was taken.
     taken: u64,
     /// How far that may be beyond the position.
@@ -126,6 +128,7 @@ impl Worker {
             tracker: Tracker::default(),
             history: History::default(),
             batch: VecDeque::new(),
+            merge_policy_id: Arc::default(),
             feed: FeedState::Reading,
             give_up: None,
             plan,

@@ -1,6 +1,7 @@
 //! The way in: changes and chunks become records that are offered to the sender, in their order, while it has room.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -61,11 +62,7 @@ impl Worker {
             Ok((Projected::Nothing, change)) => self.tracker.skip(item.next, change.time, false),
             Ok((Projected::Excluded, change)) => self.tracker.skip(item.next, change.time, true),
             Ok((Projected::Export(export), change)) => {
-                let origin = Origin {
-                    profile_id: change.profile_id.into_owned(),
-                    merge_policy_id: change.merge_policy_id.into_owned(),
-                    version: change.version,
-                };
+                let origin = self.origin(&change.profile_id, &change.merge_policy_id, change.version);
                 self.send(export, origin, advance, Some(change.time), now);
             }
             Err(error) => {
@@ -82,9 +79,17 @@ impl Worker {
             Projected::Nothing => self.tracker.settle(advance, Outcome::Skipped),
             Projected::Excluded => self.tracker.settle(advance, Outcome::Excluded),
             Projected::Export(export) => {
-                self.send(export, Origin { profile_id, merge_policy_id, version }, advance, None, now);
+                let origin = self.origin(&profile_id, &merge_policy_id, version);
+                self.send(export, origin, advance, None, now);
             }
         }
+    }
+
+    fn origin(&mut self, profile_id: &str, merge_policy_id: &str, version: u64) -> Origin {
+        if *self.merge_policy_id != *merge_policy_id {
+            self.merge_policy_id = merge_policy_id.into();
+        }
+        Origin { profile_id: profile_id.into(), merge_policy_id: Arc::clone(&self.merge_policy_id), version }
     }
 
     fn send(
@@ -102,7 +107,7 @@ impl Worker {
         let sent = Sent {
             triggers: export.triggers,
             bytes: (export.partition_key.len() + export.record.len()) as u32,
-            origin: Some(Box::new(origin)),
+            origin,
             exits: export.exits,
         };
         let entry = KinesisEntry { partition_key: export.partition_key, data: Bytes::from(export.record) };

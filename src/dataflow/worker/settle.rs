@@ -131,13 +131,13 @@ impl Worker {
         now: Timestamp,
     ) -> Result<DeadLetter, DataflowError> {
         let sent = self.tracker.open(ticket).and_then(|item| item.sent.as_ref());
-        let origin = sent.and_then(|sent| sent.origin.as_deref());
+        let origin = sent.map(|sent| &sent.origin);
         // A record is written by us, and is JSON.
         let record = String::from_utf8_lossy(&entry.data).into_owned();
         Ok(DeadLetter {
             sequence: 0,
-            profile_id: origin.map(|origin| origin.profile_id.clone()).unwrap_or_default(),
-            merge_policy_id: origin.map(|origin| origin.merge_policy_id.clone()).unwrap_or_default(),
+            profile_id: origin.map(|origin| origin.profile_id.to_string()).unwrap_or_default(),
+            merge_policy_id: origin.map(|origin| origin.merge_policy_id.to_string()).unwrap_or_default(),
             version: origin.map(|origin| origin.version).unwrap_or_default(),
             triggers: sent.map(|sent| sent.triggers.names().map(str::to_owned).collect()).unwrap_or_default(),
             exits: sent.map(|sent| sent.exits.clone()).unwrap_or_default(),
